@@ -1,0 +1,115 @@
+"""A multilayer perceptron in plain JAX, whose parameters are a tuple of dicts.
+
+It has dense layers only: no convolution, normalisation or dropout. Take a flax module by `functional` for those.
+"""
+
+import itertools
+import operator
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+
+from jaxexp.errors import StudyError
+from jaxexp.models.model import Model
+
+_Activation = Callable[[jax.Array], jax.Array]
+_LECUN_NORMAL = jax.nn.initializers.lecun_normal()
+
+
+def mlp(
+    sizes: Sequence[int],
+    *,
+    activation: _Activation = jax.nn.relu,
+    output_activation: _Activation | None = None,
+    use_bias: bool = True,
+    kernel_init: Initializer = _LECUN_NORMAL,
+    bias_init: Initializer = jax.nn.initializers.zeros,
+) -> Model:
+    """Returns the model ``output_activation(... activation(x K_0 + b_0) ... K_L + b_L)``.
+
+    Its parameters are a tuple with one ``{"kernel": [in, out], "bias": [out]}`` a layer (no ``"bias"`` without
+    biases), in the dtype of the inputs where that is a floating one, else in JAX's default. Each array has a
+    stream of its own, made from the key and the layer's number: a layer added at the end changes no other
+    layer's start. The defaults are those of flax's `Dense`.
+
+    Args:
+        sizes: The number of inputs, of units in each hidden layer and of outputs: two or more integers >= 1.
+        activation: Applied after each hidden layer, elementwise.
+        output_activation: Applied to the outputs; None leaves them as they are (logits).
+        use_bias: Whether the layers have biases.
+        kernel_init: Draws each kernel, as ``(key, [in, out], dtype) -> array``; `jax.nn.initializers` has many.
+            The default is its ``lecun_normal()``.
+        bias_init: Draws each bias, as ``(key, [out], dtype) -> array``.
+
+    Returns:
+        A `Model`. ``init`` and ``apply`` take inputs ``[..., sizes[0]]``; outputs are ``[..., sizes[-1]]``.
+
+    Raises:
+        StudyError: `sizes` has fewer than two entries or one that is no integer >= 1; or (from ``init`` and
+            ``apply``) the last axis of the inputs is not ``sizes[0]`` long.
+
+    Example:
+        >>> digits = mlp([64, 30, 10], activation=jax.nn.sigmoid)
+        >>> params = digits.init(jax.random.key(0), jnp.ones((1, 64)))
+        >>> jax.tree.map(jnp.shape, params)
+        ({'bias': (30,), 'kernel': (64, 30)}, {'bias': (10,), 'kernel': (30, 10)})
+        >>> digits.apply(params, jnp.ones((5, 64))).shape
+        (5, 10)
+    """
+    checked = _checked_sizes(sizes)
+
+    def init(key, inputs):
+        _check_inputs(checked, inputs)
+        dtype = inputs.dtype if jnp.issubdtype(inputs.dtype, jnp.floating) else jnp.result_type(float)
+        params = []
+        for number, shape in enumerate(itertools.pairwise(checked)):
+            kernel_key, bias_key = jax.random.split(jax.random.fold_in(key, number))
+            layer = {"kernel": kernel_init(kernel_key, shape, dtype)}
+            params.append(layer | ({"bias": bias_init(bias_key, shape[1:], dtype)} if use_bias else {}))
+        return tuple(params)
+
+    def apply(params, inputs):
+        _check_inputs(checked, inputs)
+        *hidden, last = params
+        units = inputs
+        for layer in hidden:
+            units = activation(_dense(layer, units))
+        outputs = _dense(last, units)
+        return outputs if output_activation is None else output_activation(outputs)
+
+    return Model(init, apply)
+
+
+def _dense(layer: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
+    outputs = inputs @ layer["kernel"]
+    if "bias" not in layer:
+        return outputs
+    # An explicit broadcast: adding [out] to [n, out] fails where rank promotion raises.
+    return outputs + jnp.broadcast_to(layer["bias"], outputs.shape)
+
+
+def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    try:
+        checked = tuple(operator.index(size) for size in sizes)
+    except TypeError as error:
+        raise StudyError(
+            f"models.mlp: sizes={sizes!r} must be a sequence of integers, since shapes are fixed when the program "
+            "is compiled; type models.mlp([64, 30, 10]), and make a width in a config static with an `int` field"
+        ) from error
+    if len(checked) < 2 or min(checked) < 1:
+        raise StudyError(
+            f"models.mlp: sizes={sizes!r} must name two or more layers of at least one unit: inputs, any hidden "
+            "layers, outputs; type models.mlp([64, 30, 10])"
+        )
+    return checked
+
+
+def _check_inputs(sizes: tuple[int, ...], inputs: jax.Array) -> None:
+    if inputs.ndim and inputs.shape[-1] == sizes[0]:
+        return
+    raise StudyError(
+        f"models.mlp: inputs of shape {list(inputs.shape)} do not end in the {sizes[0]} features of "
+        f"sizes={list(sizes)}; flatten images with inputs.reshape(len(inputs), -1), or change sizes[0]"
+    )
