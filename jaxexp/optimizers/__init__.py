@@ -1,0 +1,7 @@
+"""Optax transforms that optax lacks; everything else comes from optax itself."""
+
+from jaxexp.optimizers.velocity import FIRST_GRADIENT as FIRST_GRADIENT
+from jaxexp.optimizers.velocity import FirstGradientState as FirstGradientState
+from jaxexp.optimizers.velocity import InitialVelocity as InitialVelocity
+from jaxexp.optimizers.velocity import trace as trace
+from jaxexp.optimizers.velocity import with_initial_velocity as with_initial_velocity
