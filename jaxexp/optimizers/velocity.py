@@ -14,7 +14,6 @@ means two different things, because the buffer holds parameter steps in one and 
 Where gradients are zero, a start at v0 (first convention) displaces the parameters by v0 mu/(1 - mu) in total.
 """
 
-import zlib
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
@@ -25,6 +24,7 @@ from jax.nn.initializers import Initializer
 from jax.typing import ArrayLike
 
 from jaxexp.errors import StudyError
+from jaxexp.optimizers.streams import leaf_key, path_name
 
 FIRST_GRADIENT: Final = "first_gradient"
 """Start the velocity at the first gradient (strictly: the first update) that reaches the transform."""
@@ -212,8 +212,8 @@ def _mirrors(buffer: Any, params: Any) -> bool:
 
 
 def _draw(initial_velocity: Initializer, key: jax.Array | None, path: Any, leaf: jax.Array) -> jax.Array:
-    name = jax.tree_util.keystr(path, simple=True, separator="/")
-    stream = None if key is None else jax.random.fold_in(key, zlib.crc32(name.encode()))
+    name = path_name(path)
+    stream = None if key is None else leaf_key(key, path)
     try:
         start = initial_velocity(stream, leaf.shape, leaf.dtype)  # pyright: ignore[reportArgumentType]
     except TypeError as error:
