@@ -35,7 +35,7 @@ class TooManyRunsError(SweepError):
     """A sweep is larger than what is started without being asked."""
 
 
-class Interrupted(JaxexpError):  # noqa: N818 - an outcome that the user chose, not a fault
+class Interrupted(JaxexpError):
     """Training was asked to stop and did, with everything finished so far committed."""
 
 

@@ -1,0 +1,52 @@
+"""What machine this is, and JAX's persistent compile cache. Changes nothing unless asked.
+
+Source: https://docs.jax.dev/en/latest/persistent_compilation_cache.html
+"""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy", "jaxexp")
+
+
+def use_compile_cache() -> None:
+    """Turns JAX's persistent compile cache on, where the user has not chosen one or turned it off.
+
+    Programs are kept under `$XDG_CACHE_HOME/jaxexp` (or `~/.cache/jaxexp`); set JAX_COMPILATION_CACHE_DIR for
+    another place, or JAX_ENABLE_COMPILATION_CACHE=0 for none.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxexp"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def environment() -> dict[str, Any]:
+    """Returns what a run's results may depend on beside its code: versions, device, flags and precision."""
+    device = jax.devices()[0]
+    return {
+        "versions": {name: metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "x64": bool(jax.config.jax_enable_x64),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Returns the git commit of a folder and whether anything in it is not committed, or None for both."""
+    commit, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

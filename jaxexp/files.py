@@ -1,0 +1,135 @@
+"""Files that are either whole or absent, and npz archives that are read without trusting them.
+
+A file is written under a temporary name, flushed to the disk, and renamed: the final name is the commit.
+Knows nothing of what the files mean.
+"""
+
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxexp.errors import StoreError
+
+TEMPORARY = ".tmp-"
+_MAX_NAME = 100
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file atomically and durably: temporary name, fsync, rename, fsync of the folder.
+
+    Raises:
+        StoreError: If the folder cannot be written or the disk is full; the temporary file is removed.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        _sync_folder(path.parent)
+    except OSError as problem:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {problem.strerror}; free space or choose another --out") from problem
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and checks that files can be written there.
+
+    Raises:
+        StoreError: If it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f"{TEMPORARY}{os.getpid()}-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as problem:
+        raise StoreError(f"cannot write to {folder}: {problem.strerror}; choose another folder with --out") from problem
+
+
+def check_name(name: str) -> str:
+    """Returns a run's or experiment's name if it is safe as the name of one folder.
+
+    Raises:
+        StoreError: If it could lead elsewhere: a separator, `..`, a control character, or over 100 characters.
+
+    Example:
+        >>> check_name("wide-sweep_2")
+        'wide-sweep_2'
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+=,@-]*", name, re.ASCII) or len(name) > _MAX_NAME:
+        raise StoreError(
+            f"{name[:120]!r} cannot name a run: a name has up to {_MAX_NAME} letters, digits and `_ - . + = , @`, "
+            "begins with a letter or digit and never leads to another folder, e.g. --name wide-sweep"
+        )
+    return name
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Returns an npz archive of the arrays: the same bytes for the same arrays, at any time.
+
+    Raises:
+        StoreError: If an array holds Python objects.
+    """
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise StoreError(f"array {name!r} holds Python objects, which are never stored: make it numbers or text")
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **dict(arrays))
+    return buffer.getvalue()
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of an npz archive, each checked before memory is taken for it.
+
+    Raises:
+        StoreError: If the file is no whole npz archive of plain arrays.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {info.filename.removesuffix(".npy"): _read_member(archive, info) for info in archive.infolist()}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as problem:
+        raise StoreError(f"{path} is damaged or no archive of arrays ({problem}): remove it and run again") from problem
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise ValueError(f"{info.filename} is compressed, which is never written here")
+    content = archive.read(info)  # also checks the member's CRC-32
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = header(stream)
+    if dtype.hasobject or any(side < 0 for side in shape):
+        raise ValueError(f"{info.filename} declares {dtype} {shape}")
+    declared = int(dtype.itemsize) * int(np.prod([int(side) for side in shape], dtype=object))
+    if declared != len(content) - stream.tell():
+        raise ValueError(f"{info.filename} declares {declared} bytes and has {len(content) - stream.tell()}")
+    flat = np.frombuffer(content, dtype, offset=stream.tell())
+    return flat.reshape(shape, order="F" if fortran else "C").copy()
+
+
+def text_array(value: Any) -> np.ndarray:
+    """Returns a JSON document as an array of bytes, so that it can lie in an npz archive."""
+    return np.frombuffer(json.dumps(value, sort_keys=True).encode(), np.uint8)
+
+
+def array_text(array: np.ndarray) -> Any:
+    """Returns the JSON document that `text_array` made an array of."""
+    return json.loads(array.tobytes().decode())

@@ -1,0 +1,127 @@
+"""Results as labelled arrays: batches of runs in, one `xarray.Dataset` out.
+
+Knows neither where results come from nor what they mean.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxexp.study import Table
+
+OK, NOT_FINITE, STOPPED_EARLY, NOT_RUN = 0, 1, 2, 3
+"""What became of a run: the values of `status`."""
+
+
+class Result(NamedTuple):
+    """What was measured of n runs.
+
+    Attributes:
+        trial: Rows of the trial table, int32 [n].
+        seed: uint32 [n].
+        status: `OK` or `NOT_FINITE`, int8 [n].
+        status_step: The first step at which a metric was not finite, -1 where all were, int32 [n].
+        step: Logged steps: numbers of updates done when the step's metrics were computed, int32 [k].
+        eval_step: Numbers of updates done when was evaluated, int32 [e].
+        logged: The step's metrics by name, [n, k].
+        evaluated: Evaluation's metrics by name, [n, e].
+        state: The final state's leaves [n, ...] in flattening order, where they were asked for.
+    """
+
+    trial: np.ndarray
+    seed: np.ndarray
+    status: np.ndarray
+    status_step: np.ndarray
+    step: np.ndarray
+    eval_step: np.ndarray
+    logged: dict[str, np.ndarray]
+    evaluated: dict[str, np.ndarray]
+    state: tuple[np.ndarray, ...] = ()
+
+
+def joined(parts: Sequence[Result]) -> Result:
+    """Returns one result of several with the same steps and metrics, their runs one after the other."""
+    first = parts[0]
+    by_run = ("trial", "seed", "status", "status_step")
+    return first._replace(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in by_run},
+        logged={name: np.concatenate([part.logged[name] for part in parts]) for name in first.logged},
+        evaluated={name: np.concatenate([part.evaluated[name] for part in parts]) for name in first.evaluated},
+        state=tuple(np.concatenate(leaves) for leaves in zip(*(part.state for part in parts), strict=True)),
+    )
+
+
+def dataset(trials: Table, seeds: np.ndarray, results: Iterable[Result], attributes: Mapping[str, Any]) -> Any:
+    """Returns the results as an `xarray.Dataset` with dims `trial`, `seed`, `step` and `eval_step`.
+
+    Every hyperparameter is a coordinate: on `trial` where the sweep varies it, else a scalar. `status` and
+    `status_step` are [trial, seed]; a run without result has status 3 (not run) and NaN metrics.
+
+    Args:
+        trials: The trials, in order.
+        seeds: The seeds, uint32 [num_seeds].
+        results: Results of any of those runs; of a run given twice the later counts.
+        attributes: Goes into the dataset's `attrs`.
+    """
+    import xarray  # takes over a second: only those who look at results pay for it
+
+    order = np.argsort(seeds, kind="stable")
+    shape = (len(trials), len(seeds))
+    status, status_step = np.full(shape, NOT_RUN, np.int8), np.full(shape, -1, np.int32)
+    steps: dict[str, np.ndarray] = {"step": np.zeros(0, np.int32), "eval_step": np.zeros(0, np.int32)}
+    filled: dict[str, tuple[str, np.ndarray]] = {}
+    for result in results:
+        column = order[np.searchsorted(seeds, result.seed, sorter=order)]
+        status[result.trial, column] = result.status
+        status_step[result.trial, column] = result.status_step
+        for dimension, metrics in (("step", result.logged), ("eval_step", result.evaluated)):
+            steps[dimension], filled = _grown(dimension, steps[dimension], getattr(result, dimension), filled)
+            where = np.searchsorted(steps[dimension], getattr(result, dimension))
+            for name, values in metrics.items():
+                if name not in filled:
+                    empty = np.full((*shape, len(steps[dimension])), np.nan, values.dtype)
+                    filled[name] = (dimension, empty)
+                filled[name][1][result.trial[:, None], column[:, None], where[None, :]] = values
+    variables = {name: (("trial", "seed", dimension), array) for name, (dimension, array) in filled.items()}
+    return xarray.Dataset(
+        {**variables, "status": (("trial", "seed"), status), "status_step": (("trial", "seed"), status_step)},
+        coords={"trial": np.arange(len(trials)), "seed": seeds, **steps, **_coordinates(trials)},
+        attrs=dict(attributes),
+    )
+
+
+def _grown(
+    dimension: str, known: np.ndarray, steps: np.ndarray, filled: dict[str, tuple[str, np.ndarray]]
+) -> tuple[np.ndarray, dict[str, tuple[str, np.ndarray]]]:
+    """The union of known and new steps, and the arrays on that dimension widened to it."""
+    if np.array_equal(known, steps) or not len(steps):
+        return known, filled
+    union = np.union1d(known, steps).astype(np.int32)
+    if len(union) == len(known):
+        return known, filled
+    widened = {}
+    for name, (own, array) in filled.items():
+        if own == dimension:
+            wide = np.full((*array.shape[:2], len(union)), np.nan, array.dtype)
+            wide[..., np.searchsorted(union, known)] = array
+            array = wide
+        widened[name] = (own, array)
+    return union, widened
+
+
+def _coordinates(trials: Table) -> dict[str, Any]:
+    varied = {name: ("trial", _labels(column)) for name, column in trials.columns.items()}
+    fixed = {name: _label(value) for name, value in trials.base.items() if name not in varied}
+    return {**fixed, **varied}
+
+
+def _labels(column: np.ndarray) -> np.ndarray:
+    if column.dtype != object:
+        return column
+    made = [_label(value) for value in column]
+    return np.asarray(made) if {type(value) for value in made} == {str} else np.asarray([str(value) for value in made])
+
+
+def _label(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -1,0 +1,314 @@
+"""Run folders: `run.json`, the plans that were asked for, immutable chunks of results, and checkpoints.
+
+A chunk is a batch; its final name is its commit. What is read is checked first. Knows nothing of training.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxexp import files
+from jaxexp.errors import MismatchError, StoreError
+from jaxexp.plans import Plan, Tile
+from jaxexp.results import Result
+from jaxexp.study import Table
+
+SCHEMA = 1
+_FOLDERS = ("plans", "chunks", "checkpoints")
+_RESULT_ARRAYS = ("trial", "seed", "status", "status_step", "step", "eval_step")
+
+
+class StoredPlan(NamedTuple):
+    """A plan that a folder was asked to do.
+
+    Attributes:
+        digest: The plan's digest, which the names of its chunks carry.
+        trials: Its trials; what is no number is text.
+        seeds: uint32 [num_seeds].
+        steps: `num_steps`, `evaluate_every` and `log_every`.
+        programs: For each group, by the text of its static fields, its program's and its data's digest.
+        done: Bool [num_trials, num_seeds]: runs that other plans had done when this one was made; or None.
+    """
+
+    digest: str
+    trials: Table
+    seeds: np.ndarray
+    steps: tuple[int, int, int]
+    programs: dict[str, dict[str, str]]
+    done: np.ndarray | None
+
+
+def exists(folder: Path) -> bool:
+    """Returns whether a folder holds a run."""
+    return (folder / "run.json").is_file()
+
+
+def create(folder: Path, record: Mapping[str, Any]) -> None:
+    """Makes a run folder with its record.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    for name in _FOLDERS:
+        files.make_folder(folder / name)
+    files.write(folder / "run.json", json.dumps({"schema": SCHEMA, **record}, indent=1, sort_keys=True).encode())
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """Returns the record of a run folder.
+
+    Raises:
+        StoreError: If there is no run, or its record is damaged or of a newer schema.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        raise StoreError(f"{folder} holds no run (it has no run.json): give the folder that `jaxexp run` printed")
+    try:
+        found = json.loads(path.read_text())
+        schema = found["schema"]
+    except (ValueError, KeyError, TypeError) as problem:
+        raise StoreError(f"{path} is damaged ({problem}): restore it, or start over with --fresh") from problem
+    if schema > SCHEMA:
+        raise StoreError(f"{path} has schema {schema}, this jaxexp reads up to {SCHEMA}: update jaxexp")
+    return found
+
+
+def tile(folder: Path) -> Tile:
+    """Returns the tile in which all runs of a folder are trained."""
+    return Tile(*record(folder)["tile"])
+
+
+def plans(folder: Path) -> list[StoredPlan]:
+    """Returns the plans of a folder, in the order in which they were asked for.
+
+    Raises:
+        StoreError: If a plan's file is damaged.
+    """
+    return [_read_plan(path) for path in sorted((folder / "plans").glob("[0-9]*.npz"))]
+
+
+def add_plan(folder: Path, plan: Plan, programs: dict[str, dict[str, str]], position: int) -> None:
+    """Writes a plan into a folder, as the one that was asked for at that position."""
+    columns, texts = {}, {}
+    for name, column in plan.trials.columns.items():
+        if column.dtype == object:
+            values = list(dict.fromkeys(map(text_of, column)))
+            numbers = {value: code for code, value in enumerate(values)}
+            columns[f"code:{name}"] = np.asarray([numbers[text_of(value)] for value in column], np.int32)
+            texts[name] = values
+        else:
+            columns[f"value:{name}"] = column
+    header = {
+        "base": {name: _plain(value) for name, value in plan.trials.base.items()},
+        "names": list(plan.trials.columns),
+        "num_trials": len(plan.trials),
+        "programs": programs,
+        "steps": list(plan.steps),
+        "texts": texts,
+    }
+    arrays = {"header": files.text_array(header), "seeds": plan.seeds, **columns}
+    if plan.done is not None:
+        arrays["done"] = np.packbits(plan.done)
+    files.write(folder / "plans" / f"{position:04d}-{plan.digest}.npz", files.npz_bytes(arrays))
+
+
+def _read_plan(path: Path) -> StoredPlan:
+    arrays = files.read_npz(path)
+    try:
+        header = files.array_text(arrays["header"])
+        columns = {}
+        for name in header["names"]:
+            if name in header["texts"]:
+                values = np.empty(len(header["texts"][name]), object)
+                values[:] = header["texts"][name]
+                columns[name] = values[arrays[f"code:{name}"]]
+            else:
+                columns[name] = arrays[f"value:{name}"]
+        trials = Table(columns, header["base"], header["num_trials"])
+        digest = path.stem.split("-")[1]
+        seeds, shape = arrays["seeds"], (len(trials), len(arrays["seeds"]))
+        packed = arrays.get("done")
+        done = None if packed is None else np.unpackbits(packed, count=shape[0] * shape[1]).astype(bool).reshape(shape)
+        return StoredPlan(digest, trials, seeds, tuple(header["steps"]), header["programs"], done)
+    except (KeyError, IndexError, ValueError, TypeError) as problem:
+        raise StoreError(f"{path} is no plan of a run ({problem!r}): remove the folder or use --fresh") from problem
+
+
+def chunk_path(folder: Path, digest: str, batch: str) -> Path:
+    """Returns where the results of a batch of a plan lie, or would."""
+    return folder / "chunks" / f"{batch}-{digest}.npz"
+
+
+def write_chunk(folder: Path, digest: str, batch: str, result: Result) -> None:
+    """Commits the results of a batch."""
+    files.write(chunk_path(folder, digest, batch), files.npz_bytes(result_arrays(result)))
+
+
+def committed(folder: Path, digest: str) -> set[str]:
+    """Returns the names of the batches of a plan whose results are there."""
+    return {path.name.split("-")[0] for path in (folder / "chunks").glob(f"[0-9]*-{digest}.npz")}
+
+
+def results(folder: Path, digest: str) -> Iterator[Result]:
+    """Yields the committed results of a plan, in the order of its batches.
+
+    Raises:
+        StoreError: If a chunk is damaged.
+    """
+    for batch in sorted(committed(folder, digest)):
+        yield result_of(files.read_npz(chunk_path(folder, digest, batch)))
+
+
+def result_arrays(result: Result) -> dict[str, np.ndarray]:
+    """Returns a result as named arrays."""
+    arrays = {name: getattr(result, name) for name in _RESULT_ARRAYS}
+    arrays |= {f"logged:{name}": values for name, values in result.logged.items()}
+    arrays |= {f"evaluated:{name}": values for name, values in result.evaluated.items()}
+    return arrays | {f"state:{index:04d}": leaf for index, leaf in enumerate(result.state)}
+
+
+def result_of(arrays: Mapping[str, np.ndarray]) -> Result:
+    """Returns the result that `result_arrays` made arrays of.
+
+    Raises:
+        StoreError: If an array is missing.
+    """
+
+    def named(kind: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(kind): values for name, values in arrays.items() if name.startswith(kind)}
+
+    try:
+        plain = {name: arrays[name] for name in _RESULT_ARRAYS}
+    except KeyError as problem:
+        raise StoreError(f"a chunk lacks {problem}: it was not written by jaxexp; remove it and run again") from problem
+    return Result(
+        **plain, logged=named("logged:"), evaluated=named("evaluated:"), state=tuple(named("state:").values())
+    )
+
+
+def write_checkpoint(folder: Path, digest: str, batch: str, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a checkpoint of a batch in flight and removes all but the last two."""
+    path = folder / "checkpoints" / f"{batch}-{digest}-{step:012d}.npz"
+    files.write(path, files.npz_bytes(arrays))
+    for old in _checkpoints(folder, digest, batch)[:-2]:
+        old.unlink(missing_ok=True)
+
+
+def read_checkpoint(folder: Path, digest: str, batch: str) -> dict[str, np.ndarray] | None:
+    """Returns the newest whole checkpoint of a batch, or None."""
+    for path in reversed(_checkpoints(folder, digest, batch)):
+        try:
+            return files.read_npz(path)
+        except StoreError:
+            path.unlink(missing_ok=True)  # a damaged checkpoint is worth nothing, and an older one may be whole
+    return None
+
+
+def remove_checkpoints(folder: Path, digest: str, batch: str) -> None:
+    """Removes the checkpoints of a batch, once its results are committed."""
+    for path in _checkpoints(folder, digest, batch):
+        path.unlink(missing_ok=True)
+
+
+def _checkpoints(folder: Path, digest: str, batch: str) -> list[Path]:
+    return sorted((folder / "checkpoints").glob(f"{batch}-{digest}-*.npz"))
+
+
+def check_same(folder: Path, record_now: Mapping[str, Any], programs: Mapping[str, Mapping[str, str]]) -> None:
+    """Checks that a folder's results come from the code and data at hand.
+
+    Args:
+        folder: The run folder.
+        record_now: The record that a new folder would get.
+        programs: For each group at hand the digests of its program and data.
+
+    Raises:
+        MismatchError: If code or data differ; the message says what changed.
+    """
+    before = record(folder)
+    hint = "use another --name, or --fresh to start over beside it"
+    for stored in plans(folder):
+        for group in programs.keys() & stored.programs.keys():
+            old, new = stored.programs[group], programs[group]
+            if old["data"] != new["data"]:
+                raise MismatchError(f"{folder} was trained on other data (group {group}): {hint}")
+            if old["program"] != new["program"]:
+                difference = _difference(before, record_now)
+                raise MismatchError(f"{folder} was trained by another program (group {group}): {hint}\n{difference}")
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What changed between two records: versions, settings, and the lines of the experiment file."""
+    changed = []
+    for name in ("versions", "device", "xla_flags", "x64"):
+        if before.get(name) != now.get(name):
+            changed.append(f"{name}: {before.get(name)} -> {now.get(name)}")
+    old, new = str(before.get("source") or "").splitlines(), str(now.get("source") or "").splitlines()
+    changed += list(difflib.unified_diff(old, new, "recorded", "now", lineterm="", n=1))
+    return "\n".join(changed) or "the experiment file is the same: something that it imports has changed"
+
+
+def aligned(trials: Table, others: Table) -> np.ndarray:
+    """Returns for each trial the row of the equal trial in another table, or -1; int64 [num_trials]."""
+    if trials is others:
+        return np.arange(len(trials))
+    names = tuple(dict.fromkeys((*trials.columns, *others.columns)))
+    fixed = (trials.base.keys() & others.base.keys()) - set(names)
+    if any(_comparable(trials.base[name]) != _comparable(others.base[name]) for name in fixed):
+        return np.full(len(trials), -1)
+    rows = {row: index for index, row in enumerate(_rows(others, names))}
+    return np.fromiter((rows.get(row, -1) for row in _rows(trials, names)), np.int64, len(trials))
+
+
+def union(tables: Sequence[Table]) -> Table:
+    """Returns the distinct trials of several tables, in order of first mention."""
+    if len(tables) == 1:
+        return tables[0]
+    bases = [table.base for table in tables]
+    differing = [name for name in bases[0] if any(base.get(name) != bases[0][name] for base in bases)]
+    names = tuple(dict.fromkeys([name for table in tables for name in table.columns] + differing))
+    distinct = list(dict.fromkeys(row for table in tables for row in _rows(table, names)))
+    columns = {name: _column([row[i] for row in distinct]) for i, name in enumerate(names)}
+    return Table(columns, bases[0], len(distinct))
+
+
+def _rows(table: Table, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a table with these columns, all values comparable and hashable."""
+    lists = []
+    for name in names:
+        column = table.columns.get(name)
+        if column is None:
+            lists.append([_comparable(table.base.get(name))] * len(table))
+        else:
+            lists.append([_comparable(value) for value in column] if column.dtype == object else column.tolist())
+    return zip(*lists, strict=True) if names else iter([()] * len(table))
+
+
+def _comparable(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float)) else text_of(value)
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    kinds = {type(value) for value in values}
+    if kinds <= {bool} or kinds <= {int} or kinds <= {float}:
+        return np.asarray(values)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def text_of(value: Any) -> str:
+    """Returns the text that stands for a value in a table or in a group's name."""
+    return value if isinstance(value, str) else json.dumps(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [_plain(part) for part in value]
+    return str(value)

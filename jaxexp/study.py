@@ -1,0 +1,220 @@
+"""A study: one question as one record. Checks that its parts fit together and tables its trials.
+
+Trains nothing and reads no files; claims are judged by `statistics`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxexp import configs
+from jaxexp import sweep as sweeps
+from jaxexp.errors import ConfigError, StudyError
+from jaxexp.experiment import Experiment
+from jaxexp.sweep import MISSING, Sweep
+
+MAX_SEED = 2**32 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """The values for which a claim holds: low < value < high."""
+
+    low: float = -float("inf")
+    high: float = float("inf")
+
+
+def above(low: float) -> Interval:
+    """Returns the interval of numbers above `low`."""
+    return Interval(low=low)
+
+
+def below(high: float) -> Interval:
+    """Returns the interval of numbers below `high`."""
+    return Interval(high=high)
+
+
+def between(low: float, high: float) -> Interval:
+    """Returns the interval of numbers between two.
+
+    Raises:
+        StudyError: If they are not in order.
+    """
+    if not low < high:
+        raise StudyError(f"between({low}, {high}) is empty: give the smaller number first")
+    return Interval(low, high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A sentence with a statistical test, written before the results are known.
+
+    Attributes:
+        statement: The sentence.
+        estimate: A function of the dataset that gives one number a seed (xarray, dim `seed`).
+        holds: The interval in which the mean over seeds lies if the sentence is true.
+        confidence: The level of the test.
+    """
+
+    statement: str
+    estimate: Callable[[Any], Any]
+    holds: Interval
+    confidence: float = 0.95
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """An experiment, the trials and seeds to train it for, and what is claimed of the outcome.
+
+    Attributes:
+        experiment: The three pure functions.
+        config: The base config: the hyperparameters that the sweep does not mention.
+        sweep: The table of trials.
+        seeds: How many seeds (0, 1, ...), or which.
+        num_steps: Steps that each run is trained for.
+        evaluate_every: Steps between two evaluations; only before and after training where None.
+        data: A function of the config (its static fields) that returns the pytree of arrays to train on.
+        claims: What is claimed, each with its test.
+        log_every: Steps between two records of the step's metrics; as `evaluate_every` where None.
+        figures: Functions of the dataset that return a matplotlib figure, drawn by `plot` and after a run.
+
+    Example:
+        >>> from jaxexp import from_train, grid
+        >>> @configs.config
+        ... class Config:
+        ...     x: float = 0.0
+        >>> study = Study(
+        ...     experiment=from_train(lambda key, config: {"y": config.x**2}),
+        ...     config=Config(), sweep=grid(x=(1.0, 2.0)), seeds=2,
+        ... )
+        >>> len(table(study))
+        2
+    """
+
+    experiment: Experiment
+    config: Any
+    sweep: Sweep = sweeps.ONE
+    seeds: int | Sequence[int] = 1
+    num_steps: int = 1
+    evaluate_every: int | None = None
+    data: Callable[[Any], Any] | None = None
+    claims: Sequence[Claim] = ()
+    log_every: int | None = None
+    figures: Sequence[Callable[[Any], Any]] = ()
+
+    def replace(self, **changes: Any) -> "Study":
+        """Returns the study with some of its parts replaced."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The distinct trials of a study: a column of values for each field that the sweep mentions.
+
+    Attributes:
+        columns: Arrays [num_trials] by name: float64, int64, bool, or object where values are anything else.
+        base: The config's own value of every field.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    base: Mapping[str, Any]
+    num_trials: int
+
+    def __len__(self) -> int:
+        """Returns the number of trials."""
+        return self.num_trials
+
+
+def seeds(study: Study) -> np.ndarray:
+    """Returns the seeds of a study as uint32 [num_seeds].
+
+    Raises:
+        StudyError: If there is none, one comes twice, or one is no integer from 0 to 2^32 - 1.
+    """
+    listed = list(range(study.seeds)) if isinstance(study.seeds, int) else list(study.seeds)
+    if not listed:
+        raise StudyError(f"seeds={study.seeds!r} has no seed: write `seeds=8` or `seeds=0:8`")
+    wrong = [seed for seed in listed if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED]
+    if wrong:
+        raise StudyError(f"seed {wrong[0]!r} is no integer from 0 to {MAX_SEED}")
+    if len(set(listed)) < len(listed):
+        twice = next(seed for position, seed in enumerate(listed) if seed in listed[:position])
+        raise StudyError(f"seed {twice} is listed twice: a seed is one repetition")
+    return np.asarray(listed, np.uint32)
+
+
+def evaluate_every(study: Study) -> int:
+    """Returns the steps between two evaluations."""
+    return study.num_steps if study.evaluate_every is None else study.evaluate_every
+
+
+def log_every(study: Study) -> int:
+    """Returns the steps between two records of the step's metrics."""
+    return evaluate_every(study) if study.log_every is None else study.log_every
+
+
+def check(study: Study) -> Study:
+    """Returns the study with every value of its sweep and config checked and made plain.
+
+    Raises:
+        StudyError: If a part of the study has the wrong type or a count is not positive.
+        ConfigError: If the sweep names a field that the config lacks or gives it a wrong value.
+    """
+    if not isinstance(study.experiment, Experiment):
+        raise StudyError(
+            f"experiment={study.experiment!r} is no Experiment: write `jx.Experiment(init, step, evaluate)`"
+        )
+    if isinstance(study.config, type):
+        raise StudyError(
+            f"config={study.config.__name__} is a class: give one of its values, `{study.config.__name__}()`"
+        )
+    for name in ("num_steps", "evaluate_every", "log_every"):
+        count = getattr(study, name)
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
+            raise StudyError(f"{name}={count!r} is no positive integer")
+    known = configs.fields(study.config)
+    configs.check(study.config)
+    seeds(study)
+    return study.replace(sweep=sweeps.map_values(study.sweep, lambda name, value: _checked(known, name, value)))
+
+
+def _checked(known: Mapping[str, configs.Field], name: str, value: Any) -> Any:
+    return configs.check_value(configs.check_name(known, name, "the sweep"), value)
+
+
+def table(study: Study) -> Table:
+    """Returns the distinct trials of a (checked) study, in the sweep's order.
+
+    Raises:
+        ConfigError: If a static value cannot be hashed, so that no program can be kept for it.
+    """
+    base = {name: getattr(study.config, name) for name in configs.fields(study.config)}
+    indices = np.arange(sweeps.size(study.sweep))
+    columns = {}
+    for name in sweeps.names(study.sweep):
+        values = sweeps.column(study.sweep, name, indices)
+        values[np.equal(values, MISSING)] = base[name]
+        columns[name] = values
+    try:
+        distinct = np.fromiter(dict.fromkeys(zip(*columns.values(), strict=True)), object) if columns else [()]
+    except TypeError as problem:
+        raise ConfigError(f"a static value of the sweep is not hashable ({problem}): use a tuple or a string") from None
+    if len(distinct) == len(indices):
+        return Table({name: _tight(values) for name, values in columns.items()}, base, len(indices))
+    transposed = zip(columns, zip(*distinct, strict=True), strict=True)
+    made = {name: _tight(sweeps._objects(values)) for name, values in transposed}
+    return Table(made, base, len(distinct))
+
+
+def _tight(values: np.ndarray) -> np.ndarray:
+    kinds = {type(value) for value in values}
+    return values.astype(kinds.pop()) if kinds in ({float}, {int}, {bool}) else values
+
+
+def trial_config(study: Study, trials: Table, index: int) -> Any:
+    """Returns the config of one trial, with plain Python values."""
+    values = {name: column[index] for name, column in trials.columns.items()}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+    return dataclasses.replace(study.config, **plain)

@@ -1,0 +1,326 @@
+"""The worker: takes the batches of a plan, trains them and commits them to the run folder.
+
+It yields what happens and shows nothing. Closing the generator between two events stops the work with
+everything finished committed and the tile in flight checkpointed.
+"""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxexp import configs, devices, engine, files, plans, store, trees
+from jaxexp.engine import Segment, Snapshot
+from jaxexp.errors import StoreError
+from jaxexp.plans import Batch, Group, Plan, Tile
+from jaxexp.program import Lowered, Progress
+from jaxexp.results import Result, dataset, joined
+from jaxexp.store import StoredPlan
+from jaxexp.study import Study
+
+CHECKPOINT_SECONDS = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a study comes from: the experiment's name, the text of its file, and the file's folder."""
+
+    name: str = "study"
+    text: str = ""
+    folder: Path = Path()
+
+
+class Job(NamedTuple):
+    """What is to be done in a folder.
+
+    Attributes:
+        plan: The plan.
+        folder: The run folder, or None where results stay in memory.
+        pending: The batches to train.
+        lowered: The program of each group that has one of them.
+        num_done: Runs of the plan that are there already.
+    """
+
+    plan: Plan
+    folder: Path | None
+    pending: tuple[Batch, ...]
+    lowered: dict[int, Lowered]
+    num_done: int
+
+
+class Committed(NamedTuple):
+    """A batch that was trained and, where there is a folder, committed to it."""
+
+    batch: Batch
+    result: Result
+
+
+def prepare(
+    study: Study,
+    folder: Path | None = None,
+    *,
+    tile: Tile | None = None,
+    fresh: bool = False,
+    yes: bool = False,
+    source: Source | None = None,
+) -> Job:
+    """Returns what is to be done for a study in a folder, after every check that needs no compilation.
+
+    Args:
+        study: The study.
+        folder: The run folder, made where it is missing; in memory where None.
+        tile: The tile to train in; chosen where None, and a folder that exists has its own.
+        fresh: Whether to put an existing folder aside (it is kept, under another name) and start over.
+        yes: Whether more than 100,000 runs are meant.
+        source: Where the study comes from, for the record.
+
+    Raises:
+        ConfigError, SweepError, StudyError: If the study cannot be trained as it is written.
+        StoreError: If the folder cannot be written, or holds results of other code, data or tile.
+    """
+    plan = plans.plan(study, tile=tile, yes=yes)
+    if folder is None:
+        return _job(plan, None, ())
+    if fresh and store.exists(folder):
+        shutil.move(folder, _aside(folder))
+    if not store.exists(folder) and folder.is_dir() and any(folder.iterdir()):
+        raise StoreError(f"{folder} holds other files and no run: choose another --name; nothing there was touched")
+    files.make_folder(folder)
+    known = store.plans(folder) if store.exists(folder) else []
+    if store.exists(folder):
+        plan = _in_folder(plan, folder, known, tile)
+    return _job(plan, folder, known, source or Source())
+
+
+def _aside(folder: Path) -> Path:
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    return aside
+
+
+def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | None) -> Plan:
+    """The plan in the folder's tile, less what other plans of the folder have done."""
+    kept = store.tile(folder)
+    if tile is not None and tile != kept:
+        raise StoreError(
+            f"{folder} is trained in tiles of {kept.trials}x{kept.seeds}, not {tile.trials}x{tile.seeds}, and another "
+            "tile has other bits: leave --tile out, or use another --name"
+        )
+    plan = plans.in_folder(plan, kept, None)
+    for stored in known:
+        if stored.digest == plan.digest:
+            return plans.in_folder(plan, kept, stored.done)
+    done = np.zeros((len(plan.trials), len(plan.seeds)), bool)
+    for result in _of_other_plans(plan, folder, known):
+        done[result.trial, np.searchsorted(plan.seeds, result.seed)] = True
+    return plans.in_folder(plan, kept, done if done.any() else None)
+
+
+def _job(plan: Plan, folder: Path | None, known: Sequence[StoredPlan], source: Source | None = None) -> Job:
+    """Lowers the programs, checks them against the folder's, and finds what is left to train."""
+    there = store.committed(folder, plan.digest) if folder else set()
+    pending = tuple(batch for batch in plans.batches(plan) if batch.name not in there)
+    lowered = {index: engine.lower(plan, index) for index in range(len(plan.groups))}
+    if folder is not None and source is not None:
+        programs = {
+            _group_name(group): {"program": lowered[index].fingerprint, "data": trees.digest(group.data)}
+            for index, group in enumerate(plan.groups)
+        }
+        record = _record(plan, source)
+        if store.exists(folder):
+            store.check_same(folder, record, programs)
+        else:
+            store.create(folder, record)
+        if plan.digest not in {stored.digest for stored in known}:
+            store.add_plan(folder, plan, programs, len(known))
+    return Job(plan, folder, pending, lowered, plan.num_runs - sum(batch.num_runs for batch in pending))
+
+
+def _group_name(group: Group) -> str:
+    static = {field.name: getattr(group.config, field.name) for field in _fields(group.config) if not field.dynamic}
+    return ", ".join(f"{name}={store.text_of(value)}" for name, value in sorted(static.items())) or "all"
+
+
+def _fields(config: Any) -> Iterator[configs.Field]:
+    return iter(configs.fields(config).values())
+
+
+def _record(plan: Plan, source: Source) -> dict[str, Any]:
+    return {
+        "experiment": source.name,
+        "source": source.text,
+        "fields": {f.name: "dynamic" if f.dynamic else "static" for f in _fields(plan.study.config)},
+        "tile": list(plan.tile),
+        "git": devices.git_state(source.folder),
+        **devices.environment(),
+    }
+
+
+def work(job: Job, *, keep_state: bool = False) -> Iterator[Segment | Committed]:
+    """Yields a `Segment` after each segment and a `Committed` after each batch of a job.
+
+    Closing the generator commits nothing more, but checkpoints the batch in flight.
+    """
+    devices.use_compile_cache()
+    by_group: dict[int, list[Batch]] = {}
+    for batch in job.pending:
+        by_group.setdefault(batch.group, []).append(batch)
+    for index, made in engine.compiled(job.plan, job.lowered, list(by_group)):
+        for batch in by_group[index]:
+            yield from _one_batch(job, made, batch, keep_state)
+
+
+def _one_batch(job: Job, made: engine.Compiled, batch: Batch, keep_state: bool) -> Iterator[Segment | Committed]:
+    folder, digest = job.folder, job.plan.digest
+    snapshot = _restored(folder, job.plan, made.group, batch) if folder else None
+    event, written, unwritten = None, time.monotonic(), False
+    try:
+        for event in engine.train(job.plan, made, batch, snapshot=snapshot, keep_state=keep_state):
+            if isinstance(event, Result):
+                if folder:
+                    store.write_chunk(folder, digest, batch.name, event)
+                    store.remove_checkpoints(folder, digest, batch.name)
+                unwritten = False
+                yield Committed(batch, event)
+                continue
+            unwritten = True
+            if folder and time.monotonic() - written > CHECKPOINT_SECONDS:
+                _checkpoint(folder, digest, event)
+                written, unwritten = time.monotonic(), False
+            yield event
+    except GeneratorExit:
+        if folder and unwritten and isinstance(event, Segment):
+            _checkpoint(folder, digest, event)
+        raise
+
+
+def _checkpoint(folder: Path, digest: str, segment: Segment) -> None:
+    snapshot = segment.snapshot.on_host()
+    arrays = {"where": np.asarray([snapshot.tile, snapshot.step], np.int64)}
+    arrays |= {f"leaf:{index:04d}": np.asarray(leaf) for index, leaf in enumerate(snapshot.progress.leaves)}
+    arrays["first_bad"] = np.asarray(snapshot.progress.first_bad)
+    for name in snapshot.records[0]:
+        arrays[f"record:{name}"] = np.concatenate([record[name] for record in snapshot.records])
+    if snapshot.finished:
+        whole = store.result_arrays(joined(snapshot.finished))
+        arrays |= {f"finished:{name}": values for name, values in whole.items()}
+    order = snapshot.tile * 10**9 + snapshot.step
+    store.write_checkpoint(folder, digest, segment.batch.name, order, arrays)
+
+
+def _restored(folder: Path, plan: Plan, group: Group, batch: Batch) -> Snapshot | None:
+    """The batch's newest checkpoint, if it is whole and fits the program."""
+    arrays = store.read_checkpoint(folder, plan.digest, batch.name)
+    if arrays is None:
+        return None
+
+    def named(kind: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(kind): values for name, values in arrays.items() if name.startswith(kind)}
+
+    tile, step = map(int, arrays["where"])
+    leaves = [leaf for _, leaf in sorted(named("leaf:").items())]
+    finished = [store.result_of(named("finished:"))] if named("finished:") else []
+    return Snapshot(tile, step, Progress(leaves, arrays["first_bad"]), [named("record:")], finished)
+
+
+def _of_other_plans(plan: Plan, folder: Path, known: Sequence[StoredPlan]) -> Iterator[Result]:
+    """Results of the plan's runs that other plans of the folder, trained for the same steps, have."""
+    for stored in known:
+        if stored.digest == plan.digest or stored.steps != plan.steps:
+            continue
+        rows = store.aligned(stored.trials, plan.trials)
+        for result in store.results(folder, stored.digest):
+            yield _selected(result, rows[result.trial], plan.seeds)
+
+
+def _selected(result: Result, trial: np.ndarray, seeds: np.ndarray) -> Result:
+    """The runs of a result that are wanted, renumbered: trial -1 is not, and a seed may not be."""
+    wanted = (trial >= 0) & np.isin(result.seed, seeds)
+    return result._replace(
+        trial=trial[wanted].astype(np.int32),
+        **{name: getattr(result, name)[wanted] for name in ("seed", "status", "status_step")},
+        logged={name: values[wanted] for name, values in result.logged.items()},
+        evaluated={name: values[wanted] for name, values in result.evaluated.items()},
+        state=tuple(leaf[wanted] for leaf in result.state),
+    )
+
+
+def collect(job: Job) -> Any:
+    """Returns the dataset of a job's plan from what is committed in its folder."""
+    if job.folder is None:
+        raise StoreError("this job has no folder to read: give `folder=`, or use `jx.run(study)` for results in memory")
+    known = store.plans(job.folder)
+    own = store.results(job.folder, job.plan.digest)
+    both = [*_of_other_plans(job.plan, job.folder, known), *own]
+    return dataset(job.plan.trials, job.plan.seeds, both, _attributes(store.record(job.folder), job.plan.steps))
+
+
+def _attributes(record: dict[str, Any], steps: tuple[int, int, int]) -> dict[str, Any]:
+    names = ("num_steps", "evaluate_every", "log_every")
+    return {"experiment": record["experiment"], **dict(zip(names, steps, strict=True))}
+
+
+def load(folder: Path | str) -> Any:
+    """Returns the results of a run folder as an `xarray.Dataset`, also while it is being written.
+
+    All trials and seeds that the folder was ever asked for are there; `status` says which have run.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        StoreError: If there is no run, or a file of it is damaged.
+    """
+    folder = Path(folder)
+    record, known = store.record(folder), store.plans(folder)
+    trials = store.union([stored.trials for stored in known])
+    seeds = np.unique(np.concatenate([stored.seeds for stored in known]))
+    found = []
+    for stored in sorted(known, key=lambda stored: stored.steps[0]):
+        rows = store.aligned(stored.trials, trials)
+        found += [_selected(r, rows[r.trial], seeds) for r in store.results(folder, stored.digest)]
+    return dataset(trials, seeds, found, _attributes(record, known[-1].steps))
+
+
+def run(
+    study: Study,
+    folder: Path | str | None = None,
+    *,
+    tile: Tile | None = None,
+    fresh: bool = False,
+    yes: bool = False,
+    source: Source | None = None,
+) -> Any:
+    """Trains what is left of a study and returns its results as an `xarray.Dataset`.
+
+    Args:
+        study: The study.
+        folder: The run folder: what it already has is kept. In memory where None.
+        tile: The (trials, seeds) that one program call trains; chosen where None.
+        fresh: Whether to put an existing folder aside and start over.
+        yes: Whether more than 100,000 runs are meant.
+        source: Where the study comes from, for the record.
+
+    Raises:
+        JaxexpError: As `prepare`.
+
+    Example:
+        >>> import jaxexp as jx
+        >>> @jx.config
+        ... class Config:
+        ...     x: float = 0.0
+        >>> square = jx.from_train(lambda key, config: {"y": config.x**2})
+        >>> study = jx.Study(experiment=square, config=Config(), sweep=jx.grid(x=(1.0, 2.0)), seeds=1)
+        >>> run(study)["y"].values.ravel().tolist()
+        [1.0, 4.0]
+    """
+    job = prepare(study, None if folder is None else Path(folder), tile=tile, fresh=fresh, yes=yes, source=source)
+    results = [event.result for event in work(job) if isinstance(event, Committed)]
+    if job.folder is not None:
+        return collect(job)
+    return dataset(job.plan.trials, job.plan.seeds, results, _attributes({"experiment": "study"}, job.plan.steps))
