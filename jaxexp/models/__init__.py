@@ -5,5 +5,6 @@ Bare pytrees, Equinox and Haiku models need nothing from here: an experiment's f
 
 from jaxexp.models.functional import functional as functional
 from jaxexp.models.initializers import uniform_symmetric as uniform_symmetric
+from jaxexp.models.lstm import lstm_regressor as lstm_regressor
 from jaxexp.models.mlp import mlp as mlp
 from jaxexp.models.model import Model as Model

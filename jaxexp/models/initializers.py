@@ -1,9 +1,12 @@
-"""Initialisers that `jax.nn.initializers` lacks, with its signature ``(key, shape, dtype) -> array``.
+"""How parameters start: initialisers that `jax.nn.initializers` lacks, with its signature, and their dtype.
 
 What is there already (zeros, constant, normal, uniform on ``[0, a)``, glorot, ...) is not repeated here.
 """
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jax.typing import ArrayLike
 
@@ -29,6 +32,19 @@ def uniform_symmetric(scale: ArrayLike) -> Initializer:
     def init(key, shape, dtype=None, out_sharding=None):
         dtype = float if dtype is None else dtype
         draws = jax.random.uniform(key, shape, dtype, -1.0, 1.0, out_sharding=out_sharding)
-        return draws * jax.numpy.asarray(scale, draws.dtype)
+        return draws * jnp.asarray(scale, draws.dtype)
 
     return init
+
+
+def parameter_dtype(inputs: jax.Array) -> Any:
+    """Returns the dtype that parameters start in: that of the inputs if floating, else JAX's default one.
+
+    Args:
+        inputs: A minibatch, of which only the dtype matters.
+
+    Example:
+        >>> parameter_dtype(jnp.ones(2, jnp.bfloat16)), parameter_dtype(jnp.ones(2, jnp.uint8))
+        (dtype(bfloat16), dtype('float32'))
+    """
+    return inputs.dtype if jnp.issubdtype(inputs.dtype, jnp.floating) else jnp.result_type(float)

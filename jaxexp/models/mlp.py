@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxexp.errors import StudyError
+from jaxexp.models.initializers import parameter_dtype
 from jaxexp.models.model import Model
 
 _Activation = Callable[[jax.Array], jax.Array]
@@ -62,7 +63,7 @@ def mlp(
 
     def init(key, inputs):
         _check_inputs(checked, inputs)
-        dtype = inputs.dtype if jnp.issubdtype(inputs.dtype, jnp.floating) else jnp.result_type(float)
+        dtype = parameter_dtype(inputs)
         params = []
         for number, shape in enumerate(itertools.pairwise(checked)):
             kernel_key, bias_key = jax.random.split(jax.random.fold_in(key, number))
