@@ -3,8 +3,10 @@
 It draws points and weights. It trains nothing, and it knows no model beyond the shapes of those weights.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxexp.datasets._arguments import stream_seed, whole_number
@@ -71,7 +73,41 @@ def spiral(*, seed: int = 0, num_classes: int = 3, points_per_class: int = 100) 
     num_classes = whole_number("datasets.spiral", "num_classes", num_classes)
     points_per_class = whole_number("datasets.spiral", "points_per_class", points_per_class, low=2)
     random = np.random.RandomState(stream_seed("datasets.spiral", seed))
-    return _arms(random, num_classes, points_per_class)
+    inputs, labels = _arms(np, random.standard_normal((num_classes, points_per_class)))
+    return Points(inputs, labels)
+
+
+def spiral_from_key(
+    key: jax.Array, *, num_classes: int = 3, points_per_class: int = 100
+) -> tuple[jax.Array, np.ndarray]:
+    """Returns the points of `spiral` with angles drawn from a JAX key: another spiral for each seed of a study.
+
+    It is a pure function that may be traced, called for example in an experiment's `init`.
+
+    Args:
+        key: The random key that the noise of the angles comes from.
+        num_classes: The number of arms, at least 1.
+        points_per_class: The number of points on each arm, at least 2.
+
+    Returns:
+        Inputs [num_classes * points_per_class, 2] float32 in [-1, 1], and labels of the same length, int32 in
+        0 .. num_classes - 1, which are the same for every key.
+
+    Raises:
+        ConfigError: An argument is not a whole number in its range.
+
+    Source:
+        As for `spiral`.
+
+    Example:
+        >>> import jax
+        >>> inputs, labels = spiral_from_key(jax.random.key(0))
+        >>> inputs.shape, labels.shape
+        ((300, 2), (300,))
+    """
+    num_classes = whole_number("datasets.spiral_from_key", "num_classes", num_classes)
+    points_per_class = whole_number("datasets.spiral_from_key", "points_per_class", points_per_class, low=2)
+    return _arms(jnp, jax.random.normal(key, (num_classes, points_per_class), dtype=jnp.float32))
 
 
 def spiral_stream(*, seed: int = 0) -> SpiralStream:
@@ -99,20 +135,19 @@ def spiral_stream(*, seed: int = 0) -> SpiralStream:
         [[-0.0006, -0.0011, -0.0072], [-0.0081, 0.0027, -0.0089]]
     """
     random = np.random.RandomState(stream_seed("datasets.spiral_stream", seed))
-    points = _arms(random, num_classes=3, points_per_class=100)
+    points = _arms(np, random.standard_normal((3, 100)))
     random.standard_normal(_SKIPPED_NORMALS)
     shapes = ((2, 3), (2, _NUM_HIDDEN), (_NUM_HIDDEN, 3))
     return SpiralStream(*points, *(_WEIGHT_SCALE * random.standard_normal(shape) for shape in shapes))
 
 
-def _arms(random: np.random.RandomState, num_classes: int, points_per_class: int) -> Points:
-    # The normals are drawn class by class, in this order: any other one gives other points for the same seed.
-    radius = np.linspace(0.0, 1.0, points_per_class)
-    arms = []
-    for arm in range(num_classes):
-        start, end = _RADIANS_PER_ARM * arm, _RADIANS_PER_ARM * (arm + 1)
-        noise = _ANGLE_NOISE * random.standard_normal(points_per_class)
-        angle = np.linspace(start, end, points_per_class) + noise
-        arms.append(np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=-1))
+def _arms(xp: Any, normals: Any) -> tuple[Any, np.ndarray]:
+    # xp is numpy or jax.numpy; the normals, [num_classes, points_per_class], say in which precision to count.
+    num_classes, points_per_class = normals.shape
+    radius = np.broadcast_to(np.linspace(0.0, 1.0, points_per_class), normals.shape).astype(normals.dtype)
+    starts = _RADIANS_PER_ARM * np.arange(num_classes)
+    angles = np.linspace(starts, starts + _RADIANS_PER_ARM, points_per_class, axis=1).astype(normals.dtype)
+    noisy = angles + _ANGLE_NOISE * normals
+    inputs = xp.stack([radius * xp.sin(noisy), radius * xp.cos(noisy)], axis=-1)
     labels = np.repeat(np.arange(num_classes, dtype=np.int32), points_per_class)
-    return Points(np.concatenate(arms), labels)
+    return inputs.reshape(-1, 2), labels

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+import scipy.stats
 
 from jaxexp import datasets
 from jaxexp.errors import ConfigError
@@ -43,6 +45,14 @@ def _train_two_layers(stream, num_steps, rate, l2):
         first_bias -= rate * hidden_error.sum(axis=0)
     hidden = np.maximum(0, stream.inputs @ first + first_bias)
     return np.mean((hidden @ second + second_bias).argmax(axis=1) == stream.labels)
+
+
+def _noise(arms):
+    """What is left of the angle once the arm's own is taken off, away from the centre, which has no angle."""
+    num_classes, num_points = arms.shape[-3:-1]
+    angle = np.arctan2(arms[..., 1:, 0], arms[..., 1:, 1])
+    expected = np.stack([np.linspace(4 * arm, 4 * arm + 4, num_points) for arm in range(num_classes)])[:, 1:]
+    return (angle - expected + np.pi) % (2 * np.pi) - np.pi
 
 
 def test_the_linear_classifier_prints_the_golden_table():
@@ -91,10 +101,7 @@ def test_points_lie_on_noisy_arms():
     arms = points.inputs.reshape(5, 400, 2)
     radius = np.linspace(0, 1, 400)
     np.testing.assert_allclose(np.linalg.norm(arms, axis=-1), np.tile(radius, (5, 1)), atol=1e-12)
-    # What is left of the angle, once the arm's own is taken off, is noise of standard deviation .2.
-    angle = np.arctan2(arms[:, 1:, 0], arms[:, 1:, 1])
-    expected = np.stack([np.linspace(4 * arm, 4 * arm + 4, 400) for arm in range(5)])[:, 1:]
-    noise = (angle - expected + np.pi) % (2 * np.pi) - np.pi
+    noise = _noise(arms)
     assert noise.std() == pytest.approx(0.2, rel=0.1)
     assert abs(noise.mean()) < 0.02
 
@@ -119,3 +126,25 @@ def test_seeds_differ_and_repeat():
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         datasets.spiral(**options)
+
+
+def test_a_key_gives_arms_of_the_same_geometry_and_may_be_vmapped():
+    keys = jax.random.split(jax.random.key(0), 16)
+    with jax.numpy_rank_promotion("raise"):
+        inputs, labels = jax.jit(jax.vmap(datasets.spiral_from_key, out_axes=(0, None)))(keys)
+    assert inputs.shape == (16, 300, 2)
+    assert inputs.dtype == np.float32
+    assert np.asarray(labels).tolist() == datasets.spiral().labels.tolist()
+    np.testing.assert_allclose(inputs[3], datasets.spiral_from_key(keys[3])[0], atol=1e-6)
+    angle = _noise(np.asarray(inputs, np.float64).reshape(16, 3, 100, 2))
+    assert scipy.stats.kstest(angle.ravel() / 0.2, "norm").pvalue > 1e-3
+
+
+def test_a_key_gives_float32_under_x64_too():
+    with jax.enable_x64(True):
+        assert datasets.spiral_from_key(jax.random.key(0))[0].dtype == np.float32
+
+
+def test_over_seeds_the_printed_accuracy_is_a_low_one():
+    accuracies = [_train_linear(datasets.spiral_stream(seed=seed), 200, 1.0, 1e-3)[1] for seed in range(32)]
+    assert np.mean(accuracies) > 0.51
