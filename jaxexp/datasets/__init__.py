@@ -7,6 +7,8 @@ downloads, caches, shuffles into minibatches or puts data on a device.
 """
 
 from jaxexp.datasets._digits import digits as digits
+from jaxexp.datasets._mnist import digit_segmentation as digit_segmentation
+from jaxexp.datasets._mnist import mnist5000 as mnist5000
 from jaxexp.datasets._records import Points as Points
 from jaxexp.datasets._records import Split as Split
 from jaxexp.datasets._spiral import SpiralStream as SpiralStream
