@@ -7,6 +7,7 @@ downloads, caches, shuffles into minibatches or puts data on a device.
 """
 
 from jaxexp.datasets._digits import digits as digits
+from jaxexp.datasets._five_points import five_points as five_points
 from jaxexp.datasets._mnist import digit_segmentation as digit_segmentation
 from jaxexp.datasets._mnist import mnist5000 as mnist5000
 from jaxexp.datasets._records import Points as Points
@@ -15,3 +16,4 @@ from jaxexp.datasets._spiral import SpiralStream as SpiralStream
 from jaxexp.datasets._spiral import spiral as spiral
 from jaxexp.datasets._spiral import spiral_from_key as spiral_from_key
 from jaxexp.datasets._spiral import spiral_stream as spiral_stream
+from jaxexp.datasets._volumes import volumes as volumes
