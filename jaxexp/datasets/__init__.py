@@ -11,7 +11,10 @@ from jaxexp.datasets._five_points import five_points as five_points
 from jaxexp.datasets._mnist import digit_segmentation as digit_segmentation
 from jaxexp.datasets._mnist import mnist5000 as mnist5000
 from jaxexp.datasets._records import Points as Points
+from jaxexp.datasets._records import Sequences as Sequences
 from jaxexp.datasets._records import Split as Split
+from jaxexp.datasets._recurrence import recurrence as recurrence
+from jaxexp.datasets._recurrence import recurrence_from_key as recurrence_from_key
 from jaxexp.datasets._spiral import SpiralStream as SpiralStream
 from jaxexp.datasets._spiral import spiral as spiral
 from jaxexp.datasets._spiral import spiral_from_key as spiral_from_key

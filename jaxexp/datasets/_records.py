@@ -49,3 +49,21 @@ class Points(NamedTuple):
 
     inputs: np.ndarray
     labels: np.ndarray
+
+
+class Sequences(NamedTuple):
+    """Sequences of numbers, each with the number that follows it.
+
+    Attributes:
+        inputs: [num, length] float32.
+        targets: [num] float32.
+
+    Example:
+        >>> from jaxexp import datasets
+        >>> inputs, targets = datasets.recurrence(5)
+        >>> inputs.shape, targets.shape
+        ((5, 10), (5,))
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
