@@ -1,9 +1,11 @@
 """The small datasets that the experiments train on: bundled files, and generators with a stated seed.
+
 Functions return NumPy arrays on the host, the same ones at each call; where random numbers are drawn they
 come from NumPy's legacy generator, whose streams are frozen. The exceptions end in ``_from_key``: pure JAX
 functions of a random key, for experiments that draw their data inside `init` or `step`. Nothing here
 downloads, caches, shuffles into minibatches or puts data on a device.
 """
+
 from jaxexp.datasets._digits import digits as digits
 from jaxexp.datasets._five_points import five_points as five_points
 from jaxexp.datasets._idx import read_idx as read_idx
