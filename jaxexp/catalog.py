@@ -1,0 +1,110 @@
+"""Finds experiment files and run folders by name or path, and loads the study in a file.
+
+Listing reads the files' first lines and imports nothing.
+"""
+
+import ast
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxexp.errors import JaxexpError, StoreError, StudyError, suggestion
+
+FOLDER = "experiments"
+
+
+class Entry(NamedTuple):
+    """An experiment file: its name and its question (the first line of its docstring)."""
+
+    name: str
+    question: str
+    path: Path
+
+
+class Loaded(NamedTuple):
+    """An experiment file after import: its study, its full-size study if it has one, and its text."""
+
+    name: str
+    study: Any
+    full: Any
+    text: str
+    path: Path
+
+
+def entries(folder: Path | None = None) -> list[Entry]:
+    """Returns the experiment files of a folder (`experiments` below the current one), by name."""
+    folder = Path(FOLDER) if folder is None else folder
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        if path.stem.startswith("_"):
+            continue
+        try:
+            text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        except (SyntaxError, ValueError, OSError) as problem:
+            text = f"(cannot be read: {problem})"
+        found.append(Entry(path.stem, text.strip().split("\n")[0], path))
+    return found
+
+
+def path_of(name: str) -> Path:
+    """Returns the file of an experiment given by name or by path.
+
+    Raises:
+        StudyError: If there is no such file; near names are suggested.
+    """
+    given = Path(name)
+    if given.suffix == ".py" and given.is_file():
+        return given
+    known = {entry.name: entry.path for entry in entries()}
+    if name in known:
+        return known[name]
+    where = f"; there is no folder {FOLDER}/ here" if not known else suggestion(name, known)
+    raise StudyError(f"there is no experiment {name!r}{where} (an experiment is a name below {FOLDER}/ or a .py file)")
+
+
+def load(name: str) -> Loaded:
+    """Returns the study of an experiment file, imported.
+
+    Raises:
+        StudyError: If the file cannot be imported or has no `study`.
+    """
+    path = path_of(name)
+    module_name = f"{FOLDER}.{path.stem}"
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise StudyError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up while they are made
+    try:
+        spec.loader.exec_module(module)
+    except JaxexpError:
+        raise
+    except Exception as problem:
+        where = traceback.extract_tb(problem.__traceback__)[-1]
+        raise StudyError(
+            f"{path} cannot be imported: {type(problem).__name__}: {problem} (line {where.lineno} of {where.filename})"
+        ) from problem
+    if not hasattr(module, "study"):
+        raise StudyError(f"{path} has no study: end it with `study = jx.Study(...)`")
+    return Loaded(path.stem, module.study, getattr(module, "full", None), path.read_text(), path)
+
+
+def run_folder(name: str, out: Path, run_name: str) -> Path:
+    """Returns the run folder that a name means: a folder with a run, or an experiment's run below `out`.
+
+    Raises:
+        StoreError: If there is none.
+    """
+    given = Path(name)
+    if (given / "run.json").is_file():
+        return given
+    below = out / name / run_name
+    if (below / "run.json").is_file():
+        return below
+    there = sorted(path.parent for path in out.glob("*/*/run.json"))
+    known = f"; there are {', '.join(map(str, there[:8]))}" if there else ""
+    raise StoreError(f"there is no run at {given} or {below}{known}: start one with `jaxexp run EXPERIMENT`")

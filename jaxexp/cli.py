@@ -1,0 +1,409 @@
+"""The command line: `jaxexp VERB ...` and `python -m experiments.NAME ...`. Reads words, calls the verbs, prints.
+
+Nothing heavy is imported before a verb needs it: `--help` and `list` answer at once.
+"""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from jaxexp import __version__, catalog
+from jaxexp.errors import Interrupted, JaxexpError, StudyError
+
+if TYPE_CHECKING:
+    from jaxexp.worker import Job
+
+OK, FAILED, USAGE, REFUTED, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="jaxexp",
+    help="Train one experiment over thousands of (hyperparameters x seeds) as a few compiled programs.",
+    epilog="Examples: jaxexp run velocity_init seeds=64  |  jaxexp plan velocity_init learning_rate=geomspace(0.1,1,5)",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="An experiment's name, or the path of its file.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[key=value ...]",
+        help="hidden=32 sets; learning_rate=0.1,0.01 or =geomspace(1e-4,1,5) (linspace, logspace, range) makes an "
+        "axis; =loguniform(1e-4,1) (uniform, choice) draws, with --samples; seeds=64 or 0:64; num_steps=500.",
+    ),
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or an experiment's name.")]
+Out = Annotated[Path, typer.Option(help="Folder that run folders are made in.")]
+Label = Annotated[str | None, typer.Option("--name", help="The run's name: its folder is OUT/EXPERIMENT/NAME.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; an existing run is kept beside, as NAME.old-1.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; train and write nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Go on with more than 100,000 runs.")]
+Full = Annotated[bool, typer.Option("--full", help="The study's full size: the published seeds and steps.")]
+Samples = Annotated[int | None, typer.Option(help="Trials to draw where a key has a distribution.")]
+TileOption = Annotated[str | None, typer.Option("--tile", help="Trials x seeds trained together, e.g. 8x8.")]
+Metric = Annotated[str | None, typer.Option(help="Show this metric alone.")]
+At = Annotated[int | None, typer.Option(help="Show the evaluation after this many steps.")]
+By = Annotated[str | None, typer.Option(help="Sort by this column; -COLUMN for descending.")]
+Limit = Annotated[int, typer.Option(min=1, help="Rows to show.")]
+
+
+@contextlib.contextmanager
+def _errors(as_json: bool) -> Iterator[None]:
+    """Turns errors into one message and an exit code."""
+    try:
+        yield
+    except Interrupted as stop:
+        _fail(str(stop), INTERRUPTED, as_json, "")
+    except KeyboardInterrupt:
+        _fail("interrupted at once; what was committed is kept", INTERRUPTED, as_json, "")
+    except JaxexpError as problem:
+        _fail(str(problem), USAGE, as_json, "error: ")
+
+
+def _fail(message: str, code: int, as_json: bool, prefix: str) -> NoReturn:
+    sys.stderr.write(f"{prefix}{message}\n")
+    if as_json:
+        from jaxexp import display
+
+        display.json_document({"error": message, "exit": code})
+    raise typer.Exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"jaxexp {__version__}")
+        raise typer.Exit
+    del context
+
+
+@app.command("list")
+def list_experiments(as_json: Json = False) -> None:
+    """List the experiments of this folder, each with its question."""
+    found = catalog.entries()
+    if as_json:
+        import json
+
+        typer.echo(json.dumps([{"name": e.name, "question": e.question, "path": str(e.path)} for e in found], indent=1))
+        return
+    if not found:
+        typer.echo(
+            f"no {catalog.FOLDER}/*.py here: copy the 40-line example of the README into {catalog.FOLDER}/mine.py"
+        )
+    width = max((len(entry.name) for entry in found), default=0)
+    for entry in found:
+        typer.echo(f"{entry.name:<{width}}  {entry.question}")
+
+
+@app.command()
+def show(name: Name, as_json: Json = False) -> None:
+    """Show an experiment: its question, hyperparameters, sweep and claims."""
+    with _errors(as_json):
+        loaded = catalog.load(name)
+        from jaxexp import configs, display, study, sweep
+
+        listed = {entry.name: entry.question for entry in catalog.entries(loaded.path.parent)}
+        fields = configs.fields(loaded.study.config)
+        about = {
+            "name": loaded.name,
+            "path": str(loaded.path),
+            "question": next(
+                entry.question for entry in catalog.entries(loaded.path.parent) if entry.name == loaded.name
+            ),
+            "hyperparameters": [
+                {
+                    "name": field.name,
+                    "default": getattr(loaded.study.config, field.name),
+                    "kind": "dynamic" if field.dynamic else "static",
+                    "swept": field.name in sweep.names(loaded.study.sweep),
+                }
+                for field in fields.values()
+            ],
+            "trials": sweep.size(loaded.study.sweep),
+            "seeds": len(study.seeds(loaded.study)),
+            "num_steps": loaded.study.num_steps,
+            "evaluate_every": study.evaluate_every(loaded.study),
+            "claims": [claim.statement for claim in loaded.study.claims],
+            "full": loaded.full is not None,
+        }
+        if as_json:
+            display.json_document(about)
+        else:
+            display.experiment(about)
+
+
+@app.command()
+def plan(
+    name: Name,
+    words: Words = None,
+    full: Full = False,
+    samples: Samples = None,
+    tile: TileOption = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Print groups, tiles, programs, memory and time of a study; train nothing."""
+    with _errors(as_json):
+        _print_plan(_chosen(catalog.load(name), full, words, samples), tile, yes, as_json)
+
+
+@app.command()
+def run(
+    name: Name,
+    words: Words = None,
+    out: Out = Path("results"),
+    label: Label = None,
+    full: Full = False,
+    samples: Samples = None,
+    tile: TileOption = None,
+    fresh: Fresh = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a study. The same command again goes on where it stopped; more seeds or trials train the difference."""
+    with _errors(as_json):
+        _run(catalog.load(name), words, out, label, full, samples, tile, fresh, yes, dry_run, as_json, quiet)
+
+
+def _run(
+    loaded: catalog.Loaded, words: list[str] | None, out: Path, label: str | None, full: bool, samples: int | None,
+    tile: str | None, fresh: bool, yes: bool, dry_run: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    from jaxexp import files
+
+    study = _chosen(loaded, full, words, samples)
+    folder = out / files.check_name(loaded.name) / files.check_name(label or ("full" if full else "default"))
+    if dry_run:
+        _print_plan(study, tile, yes, as_json)
+        return
+    from jaxexp import display, worker
+
+    source = worker.Source(loaded.name, loaded.text, loaded.path.resolve().parent)
+    job = worker.prepare(study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source)
+    if not quiet:
+        kept = f", {job.num_done:,} of them already there" if job.num_done else ""
+        display.err.print(f"{loaded.name}: {job.plan.num_runs:,} runs in {len(job.plan.groups)} programs{kept}")
+    seconds = _train(job, quiet)
+    _report(job, study, seconds, as_json)
+
+
+def _train(job: "Job", quiet: bool) -> float:
+    """Does a job, shows its progress, and stops after the segment in which Ctrl-C is pressed; returns seconds."""
+    import time
+
+    from jaxexp import display, worker
+
+    pressed: list[int] = []
+
+    def on_interrupt(number: int, _frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+        sys.stderr.write("\nstopping after this segment; Ctrl-C again stops at once\n")
+
+    began, before = time.perf_counter(), signal.signal(signal.SIGINT, on_interrupt)
+    events = worker.work(job)
+    try:
+        with display.Meter(job, quiet) as meter, contextlib.closing(events):
+            for event in events:
+                meter.show(event)
+                if pressed:
+                    break
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        command = " ".join(_quoted(word) for word in sys.argv)
+        raise Interrupted(f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {command}")
+    return time.perf_counter() - began
+
+
+def _quoted(word: str) -> str:
+    import shlex
+
+    return shlex.quote(Path(word).name if word == sys.argv[0] and not word.endswith(".py") else word)
+
+
+def _report(job: "Job", study: Any, seconds: float, as_json: bool) -> None:
+    from jaxexp import display, figures, statistics, tables, worker
+
+    dataset = worker.collect(job)
+    found = statistics.check(study, dataset)
+    rows = tables.rows(dataset)
+    saved = figures.save(dataset, study.figures, job.folder / "figures")
+    (job.folder / "summary.csv").write_text(tables.to_csv(rows))
+    diverged = int((dataset["status"].values == 1).sum())
+    computed = job.plan.num_runs - job.num_done
+    if as_json:
+        document = {
+            "folder": job.folder, "runs": job.plan.num_runs, "computed": computed, "diverged": diverged,
+            "seconds": seconds, "programs": len(job.plan.groups), "figures": saved, "table": rows,
+            "claims": [{**v._asdict(), "estimate": v.estimate._asdict()} for v in found],
+        }  # fmt: skip
+        display.json_document(document)
+        return
+    display.table(*tables.cells(rows), limit=30)
+    display.out.print(f"{computed:,} runs computed in {display.duration(seconds)}, {diverged} diverged")
+    display.verdicts(found)
+    for path in saved:
+        display.out.print(f"figure  {path}", markup=False)
+    display.out.print(f"run     {job.folder}", markup=False)
+
+
+@app.command()
+def status(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
+    """Say how many runs of a folder are done, diverged or missing; also while it is being written."""
+    with _errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display, worker
+
+        dataset = worker.load(folder)
+        counts = [int((dataset["status"].values == code).sum()) for code in range(4)]
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        about = {
+            "folder": folder, "runs": sum(counts), "ok": counts[0], "not_finite": counts[1],
+            "stopped_early": counts[2], "not_run": counts[3], "bytes": size,
+            "checkpoints": len(list((folder / "checkpoints").glob("[0-9]*.npz"))),
+        }  # fmt: skip
+        if as_json:
+            display.json_document(about)
+            return
+        display.table(["", ""], [[key.replace("_", " "), str(value)] for key, value in about.items()], 20)
+
+
+@app.command()
+def table(
+    name: RunName,
+    out: Out = Path("results"),
+    label: Label = None,
+    metric: Metric = None,
+    at: At = None,
+    by: By = None,
+    limit: Limit = 30,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Print a run's results: one row a trial, mean and 95 % interval over seeds."""
+    with _errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display, tables, worker
+
+        rows = tables.sorted_rows(tables.rows(worker.load(folder), metric=metric, at=at), by)
+        if as_json:
+            display.json_document(rows)
+        elif as_csv:
+            typer.echo(tables.to_csv(rows), nl=False)
+        else:
+            display.table(*tables.cells(rows), limit=limit)
+
+
+@app.command()
+def plot(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
+    """Draw a run's figures again: those of its experiment, or learning curves."""
+    with _errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display, figures, store, worker
+
+        experiment = store.record(folder)["experiment"]
+        known = {entry.name for entry in catalog.entries()}
+        drawings = catalog.load(experiment).study.figures if experiment in known else ()
+        saved = figures.save(worker.load(folder), drawings, folder / "figures")
+        if as_json:
+            display.json_document({"figures": saved})
+        for path in [] if as_json else saved:
+            display.out.print(str(path), markup=False)
+
+
+@app.command()
+def check(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
+    """Judge the claims of a run's experiment: holds, refuted or not shown. Exit code 3 where one is refuted."""
+    with _errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display, statistics, store, worker
+
+        study = catalog.load(store.record(folder)["experiment"]).study
+        found = statistics.check(study, worker.load(folder))
+        if as_json:
+            display.json_document([{**v._asdict(), "estimate": v.estimate._asdict()} for v in found])
+        else:
+            display.verdicts(found)
+        if any(verdict.verdict == statistics.REFUTED for verdict in found):
+            raise typer.Exit(REFUTED)
+
+
+def _chosen(loaded: catalog.Loaded, full: bool, words: list[str] | None, samples: int | None) -> Any:
+    from jaxexp import overrides
+
+    if full and loaded.full is None:
+        raise StudyError(f"{loaded.name} has no full size: its file has no `full = study.replace(...)`")
+    return overrides.apply(loaded.full if full else loaded.study, words or [], samples)
+
+
+def _tile(text: str | None) -> Any:
+    if text is None:
+        return None
+    from jaxexp import plans
+
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+        raise StudyError(f"--tile {text} cannot be read: write trials x seeds, e.g. --tile 8x8")
+    return plans.check_tile(plans.Tile(*map(int, parts)))
+
+
+def _print_plan(study: Any, tile: str | None, yes: bool, as_json: bool) -> None:
+    from jaxexp import display, plans
+
+    summary = plans.summary(plans.plan(study, tile=_tile(tile), yes=yes))
+    if as_json:
+        display.json_document(summary)
+    else:
+        display.plan(summary)
+
+
+def main(study: Any = None, *, full: Any = None) -> None:
+    """Runs the command line; with a study, that of its experiment file (`python -m experiments.NAME`).
+
+    Args:
+        study: The study of the file that calls this.
+        full: The same study at full size, for `--full`.
+    """
+    if study is None:
+        app()
+        return
+    path = Path(sys.modules["__main__"].__file__ or "study.py")
+    single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    loaded = catalog.Loaded(path.stem, study, full, path.read_text(), path)
+
+    @single.command()
+    def run_this(
+        words: Words = None,
+        out: Out = Path("results"),
+        label: Label = None,
+        at_full: Full = False,
+        samples: Samples = None,
+        tile: TileOption = None,
+        fresh: Fresh = False,
+        yes: Yes = False,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+        quiet: Quiet = False,
+    ) -> None:
+        with _errors(as_json):
+            _run(loaded, words, out, label, at_full, samples, tile, fresh, yes, dry_run, as_json, quiet)
+
+    run_this.__doc__ = (sys.modules["__main__"].__doc__ or "Train this study.").split("\n")[0]
+    single.registered_commands[0].help = run_this.__doc__
+    single()

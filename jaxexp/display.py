@@ -1,0 +1,173 @@
+"""What the command line shows: plans, tables, verdicts and progress.
+
+Results go to standard output, all else to standard error, so that `--json` and pipes stay clean.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from jaxexp.engine import Segment
+from jaxexp.worker import Committed, Job
+
+_LINE_SECONDS = 10.0
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def json_document(value: Any) -> None:
+    """Prints one JSON document on standard output; numbers that JSON lacks become null."""
+    sys.stdout.write(json.dumps(_plain(value), indent=1) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def table(titles: Sequence[str], lines: Sequence[Sequence[str]], limit: int) -> None:
+    """Prints a table, at most `limit` lines of it, and says how many are left out."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        made.add_column(title.replace("_", " "), overflow="fold")
+    for line in lines[:limit]:
+        made.add_row(*line)
+    # A table is as wide as its content: a pipe has no width, and nothing may be cut off there.
+    wide = Console(highlight=False, width=None if out.is_terminal else 400)
+    wide.print(made)
+    if len(lines) > limit:
+        out.print(f"... and {len(lines) - limit} more rows: --limit {len(lines)} shows all", markup=False)
+
+
+def plan(summary: Mapping[str, Any]) -> None:
+    """Prints a plan: runs, tile, programs, and one line a group."""
+    tile = summary["tile"]
+    out.print(
+        f"{summary['runs']:,} runs ({summary['trials']:,} trials x {summary['seeds']:,} seeds) of "
+        f"{summary['num_steps']:,} steps; {summary['runs_to_do']:,} to do",
+        f"{summary['programs']} groups, one training program each; tile {tile['trials']} trials x {tile['seeds']} "
+        f"seeds; {summary['batches']} batches; about {duration(summary['seconds'])} on one core (a rough guess)",
+        sep="\n",
+    )
+    lines = [
+        [
+            ", ".join(f"{name}={value}" for name, value in group["static"].items()) or "all",
+            f"{group['trials']:,}",
+            f"{group['runs']:,}",
+            f"{group['tiles']:,}",
+            f"{group['tile_bytes'] / 2**20:.1f} MiB",
+            duration(group["seconds"]),
+        ]
+        for group in summary["groups"]
+    ]
+    table(["group", "trials", "runs to do", "tiles", "memory", "time"], lines, 50)
+
+
+def experiment(about: Mapping[str, Any]) -> None:
+    """Prints what an experiment is: its question, hyperparameters, sizes and claims."""
+    out.print(f"{about['name']}: {about['question']}", markup=False)
+    out.print(f"file    {about['path']}", markup=False)
+    sizes = f"{about['trials']:,} trials x {about['seeds']:,} seeds, {about['num_steps']:,} steps"
+    out.print(f"study   {sizes}, evaluated every {about['evaluate_every']:,}" + ("; --full is larger" * about["full"]))
+    lines = [
+        [field["name"], str(field["default"]), field["kind"], "swept" if field["swept"] else ""]
+        for field in about["hyperparameters"]
+    ]
+    table(["hyperparameter", "default", "kind", ""], lines, 100)
+    for claim in about["claims"]:
+        out.print(f"claim   {claim}", markup=False)
+
+
+def verdicts(found: Sequence[Any]) -> None:
+    """Prints the verdict of each claim with its estimate, interval and n."""
+    marks = {"holds": "green", "refuted": "red", "not shown": "yellow"}
+    for claim in found:
+        e = claim.estimate
+        told = f"{e.mean:.4g} [{e.low:.4g}, {e.high:.4g}], n = {e.n}" + (f", {e.excluded} excluded" * bool(e.excluded))
+        out.print(f"[{marks[claim.verdict]}]{claim.verdict:>9}[/]  {_escaped(claim.statement)}  ({_escaped(told)})")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds as people say them.
+
+    Example:
+        >>> duration(3.21), duration(75), duration(7300)
+        ('3.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+class Meter:
+    """Progress of a job: one live line a group on a terminal, else a plain line now and then."""
+
+    def __init__(self, job: Job, quiet: bool):
+        self._job, self._quiet = job, quiet
+        self._live = err.is_terminal and not quiet
+        self._began = self._printed = time.monotonic()
+        self._done = dict.fromkeys(range(len(job.plan.groups)), 0)
+        self._total = dict.fromkeys(self._done, 0)
+        for batch in job.pending:
+            self._total[batch.group] += batch.num_runs
+        self._group_began: dict[int, float] = {}
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            console=err, disable=not self._live,
+        )  # fmt: skip
+        self._tasks: dict[int, Any] = {}
+
+    def __enter__(self) -> "Meter":
+        """Starts the display."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the display."""
+        self._bar.stop()
+
+    def show(self, event: Segment | Committed) -> None:
+        """Shows where the job stands after an event."""
+        group, now = event.batch.group, time.monotonic()
+        self._group_began.setdefault(group, now - (event.seconds if isinstance(event, Segment) else 0))
+        within = 0.0
+        if isinstance(event, Committed):
+            self._done[group] += event.batch.num_runs
+        else:
+            tiles, steps = len(event.batch.tiles), self._job.plan.study.num_steps
+            within = event.batch.num_runs * (event.tile + event.step / steps) / tiles
+        ran = self._done[group] + within
+        rate = ran / max(now - self._group_began[group], 1e-9)
+        left = (self._total[group] - ran) / rate if rate else float("inf")
+        step = event.step if isinstance(event, Segment) else self._job.plan.study.num_steps
+        note = f"step {step:,}  {rate:,.1f} runs/s  ETA {duration(left) if left < 1e8 else 'unknown'}"
+        if self._live:
+            if group not in self._tasks:
+                self._tasks[group] = self._bar.add_task(self._label(group), total=self._total[group], note=note)
+            self._bar.update(self._tasks[group], completed=int(ran), note=note)
+        elif not self._quiet and (now - self._printed > _LINE_SECONDS or self._done[group] == self._total[group]):
+            self._printed = now
+            err.print(f"{self._label(group)}: {int(ran)}/{self._total[group]} runs  {note}", markup=False)
+
+    def _label(self, group: int) -> str:
+        static = self._job.plan.groups[group].static
+        return ", ".join(f"{name}={value}" for name, value in static.items()) or "all trials"

@@ -1,0 +1,83 @@
+"""Figures of any results: learning curves with bands over seeds. Draws into memory or files, never on a screen.
+
+A study's own figures say more; this is what a study without any gets.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxexp import files, tables
+from jaxexp.statistics import mean_interval
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
+
+_MAX_LINES = 8
+
+
+def learning_curves(dataset: Any) -> Any:
+    """Returns a figure with one panel a metric: mean over seeds against steps, 95 % bands, a line a trial.
+
+    With more than eight trials, eight of them spread evenly over the sweep are drawn, and the title says so.
+
+    Args:
+        dataset: Results with at least one metric.
+    """
+    from matplotlib.figure import Figure
+
+    names = tables.metrics(dataset)
+    chosen = np.unique(np.linspace(0, dataset.sizes["trial"] - 1, _MAX_LINES).astype(int))
+    figure = Figure(figsize=(5.2 * max(1, len(names)), 3.8), layout="constrained")
+    for axes, name in zip(figure.subplots(1, max(1, len(names)), squeeze=False)[0], names, strict=False):
+        for position, trial in enumerate(chosen):
+            _curve(axes, dataset, name, int(trial), COLORS[position % len(COLORS)])
+        axes.set_xlabel("steps")
+        axes.set_ylabel(name.replace("_", " "))
+        axes.grid(alpha=0.25)
+    if len(chosen) > 1:
+        figure.axes[0].legend(fontsize=8, frameon=False)
+    which = "" if len(chosen) == dataset.sizes["trial"] else f"{len(chosen)} of {dataset.sizes['trial']} trials, "
+    figure.suptitle(f"{which}mean and 95 % interval over n = {dataset.sizes['seed']} seeds", fontsize=10)
+    return figure
+
+
+def _curve(axes: Any, dataset: Any, name: str, trial: int, color: str) -> None:
+    array = dataset[name].isel(trial=trial)
+    steps, values = dataset[array.dims[-1]].values, array.values
+    estimates = [mean_interval(values[:, slot]) for slot in range(values.shape[1])]
+    mean = np.asarray([estimate.mean for estimate in estimates])
+    label = ", ".join(f"{key}={_short(dataset[key].values[trial])}" for key in tables.varied(dataset))
+    axes.plot(steps, mean, color=color, label=label, marker="." if len(steps) < 20 else None)
+    low, high = (np.asarray([getattr(estimate, end) for estimate in estimates]) for end in ("low", "high"))
+    if np.isfinite(low).all() and np.isfinite(high).all():
+        axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def save(dataset: Any, drawings: Sequence[Callable[[Any], Any]], folder: Path) -> list[Path]:
+    """Draws figures and saves each as `<function's name>.png`; learning curves where there is none to draw.
+
+    Args:
+        dataset: Results.
+        drawings: Functions of the dataset that return a matplotlib figure.
+        folder: Where to; made where it is missing.
+
+    Returns:
+        The files.
+
+    Raises:
+        StoreError: If the folder cannot be written.
+    """
+    files.make_folder(folder)
+    saved = []
+    for draw in drawings or (learning_curves,):
+        path = folder / f"{draw.__name__}.png"
+        draw(dataset).savefig(path, dpi=130)
+        saved.append(path)
+    return saved

@@ -1,0 +1,103 @@
+"""Statistics over seeds: the mean with its t interval, and the verdicts of a study's claims.
+
+Seeds are the only replicates: steps and examples never are. Reads datasets, trains nothing.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxexp.errors import StudyError
+from jaxexp.study import Claim, Study
+
+HOLDS, REFUTED, NOT_SHOWN = "holds", "refuted", "not shown"
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds with its confidence interval.
+
+    Attributes:
+        mean: Over the finite values.
+        low: Lower end of the interval.
+        high: Upper end.
+        n: Finite values.
+        excluded: Values that were not finite, hence not scored.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    excluded: int
+
+
+class Verdict(NamedTuple):
+    """What the data say of a claim: `holds`, `refuted` or `not shown`."""
+
+    statement: str
+    verdict: str
+    estimate: Estimate
+
+
+def mean_interval(values: Any, confidence: float = 0.95) -> Estimate:
+    """Returns the mean over seeds with its two-sided t interval.
+
+    Args:
+        values: One number a seed, [n]; those that are not finite are counted and left out.
+        confidence: The level, in (0, 1).
+
+    Raises:
+        StudyError: If the level is not between 0 and 1, or there is no value at all.
+
+    Source: Student (1908), "The probable error of a mean", Biometrika 6(1).
+
+    Example:
+        >>> estimate = mean_interval([1.0, 2.0, 3.0])
+        >>> round(estimate.low, 3), round(estimate.high, 3)
+        (-0.484, 4.484)
+    """
+    from scipy.special import stdtrit  # scipy takes long to import, and only verdicts need it
+
+    if not 0 < confidence < 1:
+        raise StudyError(f"confidence={confidence} is no level between 0 and 1: write 0.95")
+    flat = np.asarray(values, np.float64).ravel()
+    if not flat.size:
+        raise StudyError("there is no seed to take a mean over: run at least one")
+    finite = flat[np.isfinite(flat)]
+    n, excluded = finite.size, flat.size - finite.size
+    mean = float(finite.mean()) if n else float("nan")
+    if n < 2:
+        return Estimate(mean, -float("inf"), float("inf"), n, excluded)
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * float(finite.std(ddof=1)) / n**0.5
+    return Estimate(mean, mean - half, mean + half, n, excluded)
+
+
+def check(study: Study, dataset: Any) -> list[Verdict]:
+    """Returns the verdict of each claim of a study.
+
+    A claim holds where the whole interval lies inside the claimed one and no seed was excluded, is refuted
+    where the two have nothing in common, and is not shown otherwise.
+
+    Args:
+        study: The study.
+        dataset: Its results.
+
+    Raises:
+        StudyError: If a claim's estimate gives anything but one number a seed.
+    """
+    return [_verdict(claim, dataset) for claim in study.claims]
+
+
+def _verdict(claim: Claim, dataset: Any) -> Verdict:
+    values = claim.estimate(dataset)
+    if tuple(values.dims) != ("seed",):
+        raise StudyError(
+            f"the claim {claim.statement!r} estimates an array over {tuple(values.dims)}: seeds are the replicates, so "
+            "give one number a seed (select or average the other dims)"
+        )
+    estimate = mean_interval(values.values, claim.confidence)
+    low, high = claim.holds.low, claim.holds.high
+    if low < estimate.low and estimate.high < high and estimate.excluded == 0:
+        return Verdict(claim.statement, HOLDS, estimate)
+    apart = estimate.high <= low or estimate.low >= high
+    return Verdict(claim.statement, REFUTED if apart else NOT_SHOWN, estimate)
