@@ -119,9 +119,7 @@ def show(name: Name, as_json: Json = False) -> None:
         about = {
             "name": loaded.name,
             "path": str(loaded.path),
-            "question": next(
-                entry.question for entry in catalog.entries(loaded.path.parent) if entry.name == loaded.name
-            ),
+            "question": listed[loaded.name],
             "hyperparameters": [
                 {
                     "name": field.name,
