@@ -27,12 +27,13 @@ def lstm_regressor(
     """Returns the model ``output_activation(h_T W + b)``, where h_T is the last output of an LSTM.
 
     With input x_t and gates i, f, g, o the LSTM is ``c_t = sigmoid(f_t) c_{t-1} + sigmoid(i_t) tanh(g_t)``,
-    ``h_t = sigmoid(o_t) tanh(c_t)``, each gate being ``x_t K_x + h_{t-1} K_h + bias``, from h_0 = c_0 = 0. The
+    ``h_t = sigmoid(o_t) tanh(c_t)``, each of the four being ``x_t K_x + h_{t-1} K_h + bias``, from h_0 = c_0 = 0. The
     defaults are those of TensorFlow 1's `LSTMCell` under a dense layer:
 
     - the LSTM's kernels are drawn by Glorot's uniform rule for the *one* matrix ``[features + hidden, 4 hidden]``
       that the eight make up together: U(-a, a) with a^2 = 6 / (features + 5 hidden), smaller than gate by gate;
-    - the LSTM's biases start at 0, but for the forget gate's, which start at `forget_bias`;
+    - the LSTM's biases start at 0, and the constant `forget_bias` is added in the forget gate, so that the cell
+      remembers from the start while a measure of how far the parameters moved still starts from the kernels;
     - W starts from a normal distribution cut off at two standard deviations, b at `output_bias`.
 
     The parameters are ``{"lstm": {"ii", "if", "ig", "io": {"kernel": [features, hidden]}, "hi", "hf", "hg", "ho":
@@ -43,7 +44,7 @@ def lstm_regressor(
         hidden: The number of LSTM units, >= 1.
         outputs: The number of outputs, >= 1.
         output_activation: Applied to the outputs, elementwise; `jax.nn.elu` is bounded below by -1.
-        forget_bias: Where the forget gate's bias starts; 1 lets the cell remember from the start.
+        forget_bias: The constant added in the forget gate. It is not among the parameters.
         output_stddev: Standard deviation of the normal distribution that W starts from, before the cut, > 0.
         output_bias: Where b starts.
 
@@ -63,8 +64,8 @@ def lstm_regressor(
         >>> regressor = lstm_regressor(hidden=4)
         >>> sequences = jnp.ones((2, 10, 1))
         >>> params = regressor.init(jax.random.key(0), sequences)
-        >>> params["lstm"]["hf"]["bias"]
-        Array([1., 1., 1., 1.], dtype=float32)
+        >>> params["lstm"]["hf"]["kernel"].shape
+        (4, 4)
         >>> regressor.apply(params, sequences).shape
         (2, 1)
     """
@@ -77,15 +78,14 @@ def lstm_regressor(
 
     def init(key, inputs):
         _check_inputs(inputs)
-        params = network.init(key, inputs)
-        # Flax gives one initialiser to the biases of all gates; they start at 0 there.
-        forget = params["lstm"]["hf"]
-        started = forget | {"bias": forget["bias"] + forget_bias}
-        return params | {"lstm": params["lstm"] | {"hf": started}}
+        # The parameters' shapes do not depend on how many sequences there are, nor on how long they are.
+        return network.init(key, inputs[:1, :1])
 
     def apply(params, inputs):
         _check_inputs(inputs)
-        return network.apply(params, inputs)
+        forget = params["lstm"]["hf"]
+        shifted = forget | {"bias": forget["bias"] + forget_bias}
+        return network.apply(params | {"lstm": params["lstm"] | {"hf": shifted}}, inputs)
 
     return Model(init, apply)
 
