@@ -4,13 +4,17 @@ Values are not looked at, for inside a compiled program there are none to look a
 loss.
 """
 
+import enum
 import math
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxexp.errors import StudyError
+from jaxexp.errors import StudyError, suggestion
+
+_Choice = TypeVar("_Choice", bound=enum.StrEnum)
 
 
 def pair(where: str, outputs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -60,6 +64,48 @@ def class_labels(where: str, outputs: ArrayLike, labels: ArrayLike) -> tuple[jax
         )
     examples(where, outputs)
     return outputs, labels
+
+
+def class_distributions(where: str, outputs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Returns outputs and labels as arrays ``[..., num_classes]`` of the outputs' dtype.
+
+    Args:
+        where: The public function that asks; errors name it.
+        outputs: ``[..., num_classes]``, floating.
+        labels: Integers ``[...]``, which become one-hot (all zeros where out of range), or an array of the
+            outputs' shape, taken as it is.
+
+    Raises:
+        StudyError: If the outputs are not floating, there is no example, or the labels have neither form.
+    """
+    if jnp.ndim(outputs) == jnp.ndim(labels):
+        outputs, labels = pair(where, outputs, labels)
+        examples(where, outputs)
+        return outputs, labels
+    outputs, labels = class_labels(where, outputs, labels)
+    return outputs, jax.nn.one_hot(labels, outputs.shape[-1], dtype=outputs.dtype)
+
+
+def choice(where: str, name: str, kind: type[_Choice], value: _Choice | str) -> _Choice:
+    """Returns the member of an enumeration that a value is or spells.
+
+    Args:
+        where: The public function that asks; errors name it.
+        name: The argument.
+        kind: The enumeration.
+        value: A member, or its value as a string.
+
+    Raises:
+        StudyError: If nothing is spelled so.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        near = suggestion(str(value), [str(member) for member in kind])
+        raise StudyError(
+            f"losses.{where}: {name}={str(value)!r} is no {kind.__name__}{near}. "
+            f"Write losses.{kind.__name__}.{next(iter(kind)).name} or another member"
+        ) from None
 
 
 def floating(where: str, name: str, values: ArrayLike) -> jax.Array:
@@ -117,7 +163,8 @@ def at_least(where: str, name: str, value: ArrayLike, bound: float, *, strict: b
         return
     if not math.isfinite(value) or value < bound or (strict and value == bound):
         sign = ">" if strict else ">="
-        raise StudyError(f"losses.{where}: {name}={value!r} is out of range. Write a finite {name} {sign} {bound:g}")
+        fix = f"Write a finite {name} {sign} {bound:g}"
+        raise StudyError(f"losses.{where}: {name}={value!r} is out of range. {fix}")
 
 
 def _remedy(outputs: jax.Array, labels: jax.Array) -> str:

@@ -30,7 +30,6 @@ def l2_penalty(params: Any, strength: ArrayLike) -> jax.Array:
     7.1.1.
 
     Example:
-        >>> import jax, jax.numpy as jnp
         >>> weights = [jnp.array([[1.0, 2.0]]), jnp.array([3.0])]
         >>> float(l2_penalty(weights, 0.5))
         3.5
