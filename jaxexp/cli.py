@@ -4,6 +4,7 @@ Nothing heavy is imported before a verb needs it: `--help` and `list` answer at 
 """
 
 import contextlib
+import inspect
 import signal
 import sys
 from collections.abc import Iterator
@@ -174,29 +175,23 @@ def run(
 ) -> None:
     """Train a study. The same command again goes on where it stopped; more seeds or trials train the difference."""
     with _errors(as_json):
-        _run(catalog.load(name), words, out, label, full, samples, tile, fresh, yes, dry_run, as_json, quiet)
+        from jaxexp import files
 
+        loaded = name if isinstance(name, catalog.Loaded) else catalog.load(name)
+        study = _chosen(loaded, full, words, samples)
+        folder = out / files.check_name(loaded.name) / files.check_name(label or ("full" if full else "default"))
+        if dry_run:
+            _print_plan(study, tile, yes, as_json)
+            return
+        from jaxexp import display, worker
 
-def _run(
-    loaded: catalog.Loaded, words: list[str] | None, out: Path, label: str | None, full: bool, samples: int | None,
-    tile: str | None, fresh: bool, yes: bool, dry_run: bool, as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
-    from jaxexp import files
-
-    study = _chosen(loaded, full, words, samples)
-    folder = out / files.check_name(loaded.name) / files.check_name(label or ("full" if full else "default"))
-    if dry_run:
-        _print_plan(study, tile, yes, as_json)
-        return
-    from jaxexp import display, worker
-
-    source = worker.Source(loaded.name, loaded.text, loaded.path.resolve().parent)
-    job = worker.prepare(study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source)
-    if not quiet:
-        kept = f", {job.num_done:,} of them already there" if job.num_done else ""
-        display.err.print(f"{loaded.name}: {job.plan.num_runs:,} runs in {len(job.plan.groups)} programs{kept}")
-    seconds = _train(job, quiet)
-    _report(job, study, seconds, as_json)
+        source = worker.Source(loaded.name, loaded.text, loaded.path.resolve().parent)
+        job = worker.prepare(study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source)
+        if not quiet:
+            kept = f", {job.num_done:,} of them already there" if job.num_done else ""
+            display.err.print(f"{loaded.name}: {job.plan.num_runs:,} runs in {len(job.plan.groups)} programs{kept}")
+        seconds = _train(job, quiet)
+        _report(job, folder, study, seconds, as_json)
 
 
 def _train(job: "Job", quiet: bool) -> float:
@@ -235,19 +230,19 @@ def _quoted(word: str) -> str:
     return shlex.quote(Path(word).name if word == sys.argv[0] and not word.endswith(".py") else word)
 
 
-def _report(job: "Job", study: Any, seconds: float, as_json: bool) -> None:
+def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool) -> None:
     from jaxexp import display, figures, statistics, tables, worker
 
     dataset = worker.collect(job)
     found = statistics.check(study, dataset)
     rows = tables.rows(dataset)
-    saved = figures.save(dataset, study.figures, job.folder / "figures")
-    (job.folder / "summary.csv").write_text(tables.to_csv(rows))
+    saved = figures.save(dataset, study.figures, folder / "figures")
+    (folder / "summary.csv").write_text(tables.to_csv(rows))
     diverged = int((dataset["status"].values == 1).sum())
     computed = job.plan.num_runs - job.num_done
     if as_json:
         document = {
-            "folder": job.folder, "runs": job.plan.num_runs, "computed": computed, "diverged": diverged,
+            "folder": folder, "runs": job.plan.num_runs, "computed": computed, "diverged": diverged,
             "seconds": seconds, "programs": len(job.plan.groups), "figures": saved, "table": rows,
             "claims": [{**v._asdict(), "estimate": v.estimate._asdict()} for v in found],
         }  # fmt: skip
@@ -258,7 +253,7 @@ def _report(job: "Job", study: Any, seconds: float, as_json: bool) -> None:
     display.verdicts(found)
     for path in saved:
         display.out.print(f"figure  {path}", markup=False)
-    display.out.print(f"run     {job.folder}", markup=False)
+    display.out.print(f"run     {folder}", markup=False)
 
 
 @app.command()
@@ -381,27 +376,17 @@ def main(study: Any = None, *, full: Any = None) -> None:
     if study is None:
         app()
         return
-    path = Path(sys.modules["__main__"].__file__ or "study.py")
-    single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    module = sys.modules["__main__"]
+    path = Path(module.__file__ or "study.py")
     loaded = catalog.Loaded(path.stem, study, full, path.read_text(), path)
+    single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
 
-    @single.command()
-    def run_this(
-        words: Words = None,
-        out: Out = Path("results"),
-        label: Label = None,
-        at_full: Full = False,
-        samples: Samples = None,
-        tile: TileOption = None,
-        fresh: Fresh = False,
-        yes: Yes = False,
-        dry_run: DryRun = False,
-        as_json: Json = False,
-        quiet: Quiet = False,
-    ) -> None:
-        with _errors(as_json):
-            _run(loaded, words, out, label, at_full, samples, tile, fresh, yes, dry_run, as_json, quiet)
+    def bound(**given: Any) -> None:
+        run(loaded, **given)  # the command `run`, its experiment already given
 
-    run_this.__doc__ = (sys.modules["__main__"].__doc__ or "Train this study.").split("\n")[0]
-    single.registered_commands[0].help = run_this.__doc__
+    signature = inspect.signature(run)
+    others = [parameter for name, parameter in signature.parameters.items() if name != "name"]
+    bound.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+    bound.__annotations__ = {name: hint for name, hint in run.__annotations__.items() if name != "name"}
+    single.command(help=(module.__doc__ or "Train this study.").split("\n")[0])(bound)
     single()

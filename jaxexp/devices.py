@@ -21,7 +21,7 @@ def use_compile_cache() -> None:
     Programs are kept under `$XDG_CACHE_HOME/jaxexp` (or `~/.cache/jaxexp`); set JAX_COMPILATION_CACHE_DIR for
     another place, or JAX_ENABLE_COMPILATION_CACHE=0 for none.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxexp"
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -34,7 +34,7 @@ def environment() -> dict[str, Any]:
         "versions": {name: metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": bool(jax.config.values["jax_enable_x64"]),
     }
 
 

@@ -105,7 +105,7 @@ def supervised(
     def step(key: jax.Array, state: SupervisedState, data: Any, config: Any) -> tuple[SupervisedState, Metrics]:
         inputs, labels, _, _ = _four(data)
         cursor = state.cursor
-        if cursor is not None:
+        if cursor is not None and batch_size is not None:
             size = batch_size(config) if callable(batch_size) else batch_size
             indices, cursor = minibatches.draw(key, cursor, size)
             inputs, labels = inputs[indices], labels[indices]

@@ -94,7 +94,7 @@ def apply(study: Study, words: Sequence[str], num_samples: int | None = None) ->
         raise SweepError(
             "--samples draws trials, but no key has a distribution: write e.g. learning_rate=loguniform(1e-4,1)"
         )
-    sampled = sweeps.sampled(num_samples, **drawn) if num_samples is not None else sweeps.ONE
+    sampled = sweeps.sampled(num_samples, sampling_seed=0, **drawn) if num_samples is not None else sweeps.ONE
     return study.replace(sweep=sampled * sweeps.grid(**axes) * study.sweep)
 
 

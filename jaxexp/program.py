@@ -206,11 +206,11 @@ def _over_lanes(experiment: Experiment, signature: Signature, tile: Tile) -> tup
 
         return over(one, True, (inner, 0), (outer, 0))
 
-    evaluate = None
-    if experiment.evaluate is not None:
+    evaluate, given = None, experiment.evaluate
+    if given is not None:
 
         def measure(_seed: Any, leaves: Any, data: Any, config: Any) -> Any:
-            return dict(experiment.evaluate(unpack(leaves), data, config))
+            return dict(given(unpack(leaves), data, config))
 
         measured = over(measure, True, 0, 0)
         unused = np.zeros(tile.seeds, np.uint32)

@@ -195,7 +195,7 @@ def table(study: Study) -> Table:
     columns = {}
     for name in sweeps.names(study.sweep):
         values = sweeps.column(study.sweep, name, indices)
-        values[np.equal(values, MISSING)] = base[name]
+        values[[value is MISSING for value in values]] = base[name]
         columns[name] = values
     try:
         distinct = np.fromiter(dict.fromkeys(zip(*columns.values(), strict=True)), object) if columns else [()]

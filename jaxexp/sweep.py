@@ -27,7 +27,14 @@ MISSING = _Missing()
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """An ordered table of trials: `left * right` crosses, `left + right` concatenates."""
+    """An ordered table of trials: `left * right` crosses, `left + right` concatenates.
+
+    Either columns of equal length, or two sweeps (`left`, `right`) that are crossed or concatenated.
+    """
+
+    columns: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    parts: "tuple[Sweep, Sweep] | None" = None
+    crossed: bool = False
 
     def __mul__(self, other: "Sweep") -> "Sweep":
         """Returns every row of this sweep with every row of the other, the other's varying fastest."""
@@ -35,31 +42,14 @@ class Sweep:
 
     def __add__(self, other: "Sweep") -> "Sweep":
         """Returns the rows of this sweep, then those of the other."""
-        return _Concatenated(self, other)
+        return Sweep(parts=(self, other))
 
     def __len__(self) -> int:
         """Returns the number of rows."""
         return size(self)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Columns(Sweep):
-    columns: tuple[tuple[str, tuple[Any, ...]], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Crossed(Sweep):
-    left: Sweep
-    right: Sweep
-
-
-@dataclasses.dataclass(frozen=True)
-class _Concatenated(Sweep):
-    left: Sweep
-    right: Sweep
-
-
-ONE = _Columns(())
+ONE = Sweep(())
 """The sweep of one trial that changes nothing: `ONE * sweep` has the rows of `sweep`."""
 
 
@@ -79,7 +69,7 @@ def grid(**axes: Iterable[Any]) -> Sweep:
         twice = [value for position, value in enumerate(axis) if value in axis[:position]] if len(axis) < 1000 else ()
         if twice:
             raise SweepError(f"{name} has {twice[0]!r} twice: an axis lists each value once")
-        sweep = _crossed(sweep, _Columns(((name, axis),)))
+        sweep = _crossed(sweep, Sweep(((name, axis),)))
     return sweep
 
 
@@ -98,7 +88,7 @@ def paired(**columns: Iterable[Any]) -> Sweep:
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise SweepError(f"paired columns need equal lengths, but {told}: make them equal, or cross them with `grid`")
-    return _Columns(made)
+    return Sweep(made)
 
 
 def cases(*rows: Mapping[str, Any]) -> Sweep:
@@ -114,7 +104,7 @@ def cases(*rows: Mapping[str, Any]) -> Sweep:
     if not rows:
         raise SweepError("cases() got no row: write `jx.cases({'learning_rate': 0.1}, ...)`")
     names_in_order = tuple(dict.fromkeys(name for row in rows for name in row))
-    return _Columns(tuple((name, tuple(row.get(name, MISSING) for row in rows)) for name in names_in_order))
+    return Sweep(tuple((name, tuple(row.get(name, MISSING) for row in rows)) for name in names_in_order))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +174,7 @@ def sampled(num_trials: int, /, *, sampling_seed: int = 0, **distributions: Dist
         if not isinstance(distribution, Distribution):
             raise SweepError(f"{name}={distribution!r} is no distribution: write `{name}=jx.uniform(low, high)`")
         made.append((name, tuple(distribution.at(_uniforms(name, sampling_seed, num_trials)))))
-    return _Columns(tuple(made))
+    return Sweep(tuple(made))
 
 
 def _uniforms(name: str, sampling_seed: int, num_trials: int) -> np.ndarray:
@@ -239,18 +229,17 @@ def logspace(start: float, stop: float, num: int) -> tuple[float, ...]:
 
 def size(sweep: Sweep) -> int:
     """Returns the number of rows, without making them."""
-    if isinstance(sweep, _Crossed):
-        return size(sweep.left) * size(sweep.right)
-    if isinstance(sweep, _Concatenated):
-        return size(sweep.left) + size(sweep.right)
+    if sweep.parts is not None:
+        left, right = map(size, sweep.parts)
+        return left * right if sweep.crossed else left + right
     return len(sweep.columns[0][1]) if sweep.columns else 1
 
 
 def names(sweep: Sweep) -> tuple[str, ...]:
     """Returns the names of the columns, in order of first mention."""
-    if isinstance(sweep, _Columns):
-        return tuple(name for name, _ in sweep.columns)
-    return tuple(dict.fromkeys(names(sweep.left) + names(sweep.right)))
+    if sweep.parts is not None:
+        return tuple(dict.fromkeys(names(sweep.parts[0]) + names(sweep.parts[1])))
+    return tuple(name for name, _ in sweep.columns)
 
 
 def column(sweep: Sweep, name: str, indices: np.ndarray) -> np.ndarray:
@@ -261,17 +250,18 @@ def column(sweep: Sweep, name: str, indices: np.ndarray) -> np.ndarray:
         name: The column.
         indices: Row numbers, int64 [n].
     """
-    if isinstance(sweep, _Columns):
+    if sweep.parts is None:
         values = dict(sweep.columns).get(name)
         return np.full(len(indices), MISSING, object) if values is None else _objects(values)[indices]
-    if isinstance(sweep, _Crossed):
-        left, right = np.divmod(indices, size(sweep.right))
-        return column(sweep.left, name, left) if name in names(sweep.left) else column(sweep.right, name, right)
-    first = size(sweep.left)
+    left, right = sweep.parts
+    if sweep.crossed:
+        rows_left, rows_right = np.divmod(indices, size(right))
+        return column(left, name, rows_left) if name in names(left) else column(right, name, rows_right)
+    first = size(left)
     result = np.empty(len(indices), object)
     in_left = indices < first
-    result[in_left] = column(sweep.left, name, indices[in_left])
-    result[~in_left] = column(sweep.right, name, indices[~in_left] - first)
+    result[in_left] = column(left, name, indices[in_left])
+    result[~in_left] = column(right, name, indices[~in_left] - first)
     return result
 
 
@@ -284,31 +274,30 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
 
 def map_values(sweep: Sweep, change: Callable[[str, Any], Any]) -> Sweep:
     """Returns the sweep with every stated value replaced by `change(name, value)`, each looked at once."""
-    if isinstance(sweep, _Columns):
-        return _Columns(
-            tuple(
-                (name, tuple(value if value is MISSING else change(name, value) for value in values))
-                for name, values in sweep.columns
-            )
+    if sweep.parts is not None:
+        left, right = (map_values(part, change) for part in sweep.parts)
+        return dataclasses.replace(sweep, parts=(left, right))
+    return Sweep(
+        tuple(
+            (name, tuple(value if value is MISSING else change(name, value) for value in values))
+            for name, values in sweep.columns
         )
-    return type(sweep)(map_values(sweep.left, change), map_values(sweep.right, change))
+    )
 
 
 def without(sweep: Sweep, name: str) -> Sweep:
     """Returns the sweep without a column; rows that differed in it alone may then repeat."""
-    if isinstance(sweep, _Columns):
-        kept = tuple((other, values) for other, values in sweep.columns if other != name)
-        return sweep if len(kept) == len(sweep.columns) else _Columns(kept)
-    if isinstance(sweep, _Crossed):
-        return _crossed(without(sweep.left, name), without(sweep.right, name))
-    return _Concatenated(without(sweep.left, name), without(sweep.right, name))
+    if sweep.parts is not None:
+        left, right = (without(part, name) for part in sweep.parts)
+        return left * right if sweep.crossed else left + right
+    return Sweep(tuple((other, values) for other, values in sweep.columns if other != name))
 
 
 def _crossed(left: Sweep, right: Sweep) -> Sweep:
     both = [name for name in names(left) if name in names(right)]
     if both:
         raise SweepError(f"{both[0]} is an axis on both sides of a `*`: name each hyperparameter once")
-    return right if left == ONE else left if right == ONE else _Crossed(left, right)
+    return right if left == ONE else left if right == ONE else Sweep(parts=(left, right), crossed=True)
 
 
 def _objects(values: Sequence[Any]) -> np.ndarray:

@@ -4,9 +4,10 @@ Knows nothing of experiments; never computes on a device.
 """
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Leaf = Any
@@ -19,7 +20,7 @@ def is_key(leaf: Leaf) -> bool:
         >>> is_key(jax.eval_shape(lambda: jax.random.key(0)))
         True
     """
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def key_to_integers(leaf: Leaf) -> Leaf:
@@ -31,7 +32,7 @@ def integers_to_key(leaf: Leaf, shape: jax.ShapeDtypeStruct) -> Leaf:
     """Returns random keys again, where `shape` (from before `key_to_integers`) says that they were keys."""
     if not is_key(shape):
         return leaf
-    return jax.random.wrap_key_data(leaf, impl=str(jax.random.key_impl(shape)))
+    return jax.random.wrap_key_data(leaf, impl=str(jax.random.key_impl(cast(jax.Array, shape))))
 
 
 def leaf_names(tree: Any) -> list[str]:

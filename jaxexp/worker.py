@@ -7,7 +7,7 @@ everything finished committed and the tile in flight checkpointed.
 import dataclasses
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,7 +161,7 @@ def _record(plan: Plan, source: Source) -> dict[str, Any]:
     }
 
 
-def work(job: Job, *, keep_state: bool = False) -> Iterator[Segment | Committed]:
+def work(job: Job, *, keep_state: bool = False) -> Generator[Segment | Committed]:
     """Yields a `Segment` after each segment and a `Committed` after each batch of a job.
 
     Closing the generator commits nothing more, but checkpoints the batch in flight.
