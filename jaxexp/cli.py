@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -382,7 +382,7 @@ def main(study: Any = None, *, full: Any = None) -> None:
     single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
 
     def bound(**given: Any) -> None:
-        run(loaded, **given)  # the command `run`, its experiment already given
+        run(cast(Any, loaded), **given)  # the command `run`, its experiment already given
 
     signature = inspect.signature(run)
     others = [parameter for name, parameter in signature.parameters.items() if name != "name"]
