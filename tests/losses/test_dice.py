@@ -53,11 +53,18 @@ def test_the_oracle_covers_every_weighting_in_every_dimension() -> None:
     assert {version.split()[0] for version in ORACLE["versions"]} >= {"monai", "torch"}
 
 
-@pytest.mark.parametrize("x64", [False, True], ids=["f32", "f64"])
 @pytest.mark.parametrize("name", NAMES)
-def test_value_and_gradient_are_those_of_monai(name: str, x64: bool) -> None:
-    value, gradient = _computed(name.split(".")[0], x64)[name]
-    assert value.dtype == (np.float64 if x64 else np.float32)
+def test_value_and_gradient_are_those_of_monai(name: str) -> None:
+    _compare(name, *_computed(name.split(".")[0], x64=True)[name], np.float64)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("image", "masks"))])
+def test_float32_suffices_for_the_same_agreement(name: str) -> None:
+    _compare(name, *_computed(name.split(".")[0], x64=False)[name], np.float32)
+
+
+def _compare(name: str, value: np.ndarray, gradient: np.ndarray, dtype: type) -> None:
+    assert value.dtype == dtype
     assert float(value) == pytest.approx(float(ORACLE[name]), abs=1e-6)
     np.testing.assert_allclose(gradient, ORACLE[f"{name}.gradient"], atol=1e-6)
 
@@ -69,31 +76,40 @@ def test_foreground_dice_is_the_micro_f1_score(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES[:3])
-@pytest.mark.parametrize("batch_wide", [False, True])
-def test_with_equal_weights_it_is_one_minus_the_mean_probability_of_the_true_class(case: str, batch_wide: bool) -> None:
-    logits, labels = jnp.asarray(ORACLE[f"{case}.logits"]), jnp.asarray(ORACLE[f"{case}.labels"], int)
-    true = jnp.take_along_axis(jax.nn.softmax(logits), labels[..., None], axis=-1)
-    loss = losses.generalized_dice(logits, labels, class_weights="uniform", batch_wide=batch_wide)
-    assert float(loss) == pytest.approx(1 - float(true.mean()), abs=1e-6)
+def test_with_equal_weights_it_is_one_minus_the_mean_probability_of_the_true_class(case: str) -> None:
+    logits, labels = jnp.asarray(ORACLE[f"{case}.logits"]), ORACLE[f"{case}.labels"].astype(int)
+    scores = np.exp(ORACLE[f"{case}.logits"])
+    true = np.take_along_axis(scores / scores.sum(-1, keepdims=True), labels[..., None], axis=-1)
+    for batch_wide in (False, True):
+        loss = jax.jit(functools.partial(losses.generalized_dice, class_weights="uniform", batch_wide=batch_wide))
+        assert float(loss(logits, labels)) == pytest.approx(1 - float(true.mean()), abs=1e-6)
+
+
+def _every_loss(**options: Any) -> dict[str, Any]:
+    kinds = {str(w): functools.partial(losses.generalized_dice, class_weights=w, **options) for w in ClassWeights}
+    return {**kinds, "soft": functools.partial(losses.soft_dice, **options)}
 
 
 def test_batch_wide_is_per_sample_of_one_large_image() -> None:
-    logits, labels = ORACLE["image.logits"], ORACLE["image.labels"]
-    large = logits.reshape(1, -1, logits.shape[-1]), labels.reshape(1, -1)
-    for weights in (*ClassWeights, None):
-        loss = (
-            losses.soft_dice if weights is None else functools.partial(losses.generalized_dice, class_weights=weights)
-        )
-        assert float(loss(logits, labels, batch_wide=True)) == pytest.approx(float(loss(*large)), abs=1e-6)
+    logits, labels = jnp.asarray(ORACLE["image.logits"]), jnp.asarray(ORACLE["image.labels"])
+
+    @jax.jit
+    def both(x: jax.Array, y: jax.Array) -> Any:
+        large = x.reshape(1, -1, x.shape[-1]), y.reshape(1, -1)
+        wide = [loss(x, y) for loss in _every_loss(batch_wide=True).values()]
+        return wide, [loss(*large) for loss in _every_loss().values()]
+
+    np.testing.assert_allclose(*both(logits, labels), atol=1e-6)
 
 
 def test_one_hot_and_integer_labels_and_narrow_logits_give_the_same() -> None:
     logits, labels = jnp.asarray(ORACLE["image.logits"], jnp.bfloat16), ORACLE["image.labels"]
-    for loss in (losses.generalized_dice, losses.soft_dice):
-        wide = loss(logits.astype(jnp.float32), labels)
-        assert float(loss(logits, labels)) == float(wide)
+    for plain in (losses.generalized_dice, losses.soft_dice):
+        loss = jax.jit(plain)
+        wide = float(loss(logits.astype(jnp.float32), labels))
+        assert float(loss(logits, labels)) == pytest.approx(wide, abs=1e-6)
         assert loss(logits, labels).dtype == jnp.float32
-        assert float(loss(logits, np.eye(5)[labels])) == pytest.approx(float(wide), abs=1e-6)
+        assert float(loss(logits, np.eye(5)[labels])) == pytest.approx(wide, abs=1e-6)
 
 
 LABELS = {
@@ -112,26 +128,24 @@ LOGITS = {
 }
 
 
+NOTHING = ["sigmoid", "no class", "nothing"]
+
+
 @functools.cache
 def _degenerate() -> dict[tuple[Any, ...], tuple[float, np.ndarray]]:
     """Value and gradient of every loss for every pair of labels and logits."""
 
-    def compute(x: jax.Array, y: jax.Array) -> dict[str, Any]:
-        results = {}
-        for batch_wide in (False, True):
-            for independent in (False, True):
-                options = {"batch_wide": batch_wide, "independent": independent}
-                for weights in ClassWeights:
-                    loss = functools.partial(losses.generalized_dice, class_weights=weights, **options)
-                    results[f"{weights} {options}"] = jax.value_and_grad(loss)(x, y)
-                loss = functools.partial(losses.soft_dice, smoothing=0.0, **options)
-                results[f"soft {options}"] = jax.value_and_grad(loss)(x, y)
-        return results
+    def compute(x: jax.Array, y: jax.Array) -> dict[tuple[str, str], Any]:
+        return {
+            (name, activation): jax.value_and_grad(loss)(x, y)
+            for activation, independent in {"softmax": False, "sigmoid": True}.items()
+            for name, loss in _every_loss(smoothing=0.0, independent=independent).items()
+        }
 
     compiled = jax.jit(compute)
     one_hot = {name: np.eye(3)[y] if y.ndim == 2 else y for name, y in LABELS.items()}
     return {
-        (loss, target, output): (float(value), np.asarray(gradient))
+        (*loss, target, output): (float(value), np.asarray(gradient))
         for target, y in one_hot.items()
         for output, x in LOGITS.items()
         for loss, (value, gradient) in compiled(jnp.asarray(x), jnp.asarray(y)).items()
@@ -145,38 +159,42 @@ def test_loss_and_gradient_are_finite_whatever_is_absent_and_however_sure_the_mo
 
 
 def test_where_nothing_is_to_be_found_and_nothing_is_predicted_the_loss_and_its_gradient_are_zero() -> None:
-    for (loss, target, output), (value, gradient) in _degenerate().items():
-        if target == "no class" and output == "nothing" and "'independent': True" in loss:
-            assert value == 0.0, loss
-            assert not gradient.any(), loss
+    found = {kind: result for (kind, *where), result in _degenerate().items() if where == NOTHING}
+    assert found.keys() == _every_loss().keys()
+    for kind, (value, gradient) in found.items():
+        assert value == 0.0, kind
+        assert not gradient.any(), kind
 
 
 def test_a_single_channel_of_softmax_has_no_gradient_and_of_sigmoid_one() -> None:
     logits, labels = jnp.zeros((1, 4, 1)), jnp.array([[[1.0], [0.0], [0.0], [1.0]]])
-    for loss in (losses.generalized_dice, losses.soft_dice):
-        assert not jax.grad(loss)(logits, labels).any()
-        slope = jax.grad(loss)(logits, labels, independent=True)
-        assert float(slope[0, 0, 0]) < 0 < float(slope[0, 1, 0])
+    slopes = {
+        independent: jax.jit(
+            lambda x, i=independent: [jax.grad(f)(x, labels) for f in _every_loss(independent=i).values()]
+        )
+        for independent in (False, True)
+    }
+    assert not any(slope.any() for slope in slopes[False](logits))
+    assert all(float(slope[0, 0, 0]) < 0 < float(slope[0, 1, 0]) for slope in slopes[True](logits))
 
 
-@pytest.mark.parametrize("eps", [1e-3, 1e-20, 1e-30])
-def test_an_absent_class_may_weigh_up_to_the_limit_of_float32(eps: float) -> None:
-    def gradient(x64: bool) -> np.ndarray:
+def test_an_absent_class_may_weigh_up_to_the_limit_of_float32() -> None:
+    gradients = []
+    for x64 in (False, True):
         with jax.enable_x64(x64):
+            compute = jax.jit(jax.grad(functools.partial(losses.generalized_dice, class_weights="added_eps")))
             logits, labels = jnp.asarray(ORACLE["line.logits"]), jnp.asarray(ORACLE["line.labels"])
-            return np.asarray(jax.grad(losses.generalized_dice)(logits, labels, class_weights="added_eps", eps=eps))
-
-    exact = gradient(True)
-    np.testing.assert_allclose(gradient(False), exact, atol=1e-5 * np.abs(exact).max())
+            gradients.append([np.asarray(compute(logits, labels, eps=eps)) for eps in (1e-3, 1e-20, 1e-30)])
+    for narrow, exact in zip(*gradients, strict=True):
+        np.testing.assert_allclose(narrow, exact, atol=1e-5 * np.abs(exact).max())
 
 
 def test_eps_can_be_swept_under_vmap() -> None:
-    logits, labels = ORACLE["line.logits"], ORACLE["line.labels"]
-    eps = jnp.array([1e-8, 1e-2])
-    lanes = jax.vmap(lambda lane: losses.generalized_dice(logits, labels, eps=lane))(eps)
-    alone = [float(losses.generalized_dice(logits, labels, eps=float(lane))) for lane in eps]
-    np.testing.assert_allclose(lanes, alone, atol=1e-6)
-    assert abs(alone[0] - alone[1]) > 1e-3
+    logits, labels = jnp.asarray(ORACLE["line.logits"]), jnp.asarray(ORACLE["line.labels"])
+    swept = jax.jit(jax.vmap(lambda eps: losses.generalized_dice(logits, labels, eps=eps)))
+    lanes = swept(jnp.array([1e-8, 1e-6, 1e-2]))
+    assert float(lanes[1]) == pytest.approx(float(ORACLE["line.absent_eps.sample.0"]), abs=1e-6)
+    assert float(lanes[2] - lanes[0]) > 1e-3
 
 
 def test_foreground_dice_counts_what_is_not_finite_as_wrong_and_nothing_as_right() -> None:

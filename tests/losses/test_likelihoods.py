@@ -1,7 +1,9 @@
 """Negative log-likelihoods against printed figures, SciPy, and values of PyTorch and scikit-learn."""
 
+import functools
 import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,18 +52,18 @@ def test_categorical_values_are_those_of_torch_and_sklearn() -> None:
     labels = ORACLE["classes.labels"].astype(int)
     with jax.enable_x64(True):
         logits, scores = jnp.asarray(ORACLE["classes.logits"]), jnp.asarray(ORACLE["classes.scores"])
+        mean, slope = jax.jit(jax.value_and_grad(losses.softmax_cross_entropy))(logits, labels)
+        nll = jax.jit(losses.categorical_nll, static_argnames="rows")
         values = {
-            "cross_entropy": losses.softmax_cross_entropy(logits, labels),
-            "normalized_nll": losses.categorical_nll(scores, labels, rows="normalized"),
-            "raw_nll": losses.categorical_nll(scores, labels, rows="raw"),
-            "accuracy": losses.accuracy(logits, labels),
+            "cross_entropy": mean,
+            "normalized_nll": nll(scores, labels, rows="normalized"),
+            "raw_nll": nll(scores, labels, rows="raw"),
+            "accuracy": jax.jit(losses.accuracy)(logits, labels),
         }
         for name, value in values.items():
             assert float(value) == pytest.approx(float(ORACLE[f"classes.{name}"]), abs=1e-6), name
-        slope = jax.grad(losses.softmax_cross_entropy)(logits, labels)
         np.testing.assert_allclose(slope, ORACLE["classes.cross_entropy.gradient"], atol=1e-7)
-        total = losses.categorical_nll(logits, labels)
-        assert float(total) == pytest.approx(25 * float(values["cross_entropy"]), rel=1e-12)
+        assert float(nll(logits, labels)) == pytest.approx(25 * float(mean), rel=1e-12)
 
 
 def test_bernoulli_values_are_those_of_torch_and_scipy() -> None:
@@ -74,27 +76,31 @@ def test_bernoulli_values_are_those_of_torch_and_scipy() -> None:
         assert float(from_probabilities) == pytest.approx(expected, rel=1e-12)
         assert float(from_probabilities) == pytest.approx(float(ORACLE["binary.probability_nll"]), abs=1e-6)
         assert float(losses.bernoulli_nll(logits, labels)) == pytest.approx(float(ORACLE["binary.nll"]), abs=1e-6)
-        mean, slope = jax.value_and_grad(losses.sigmoid_cross_entropy)(logits, labels)
+        mean, slope = jax.jit(jax.value_and_grad(losses.sigmoid_cross_entropy))(logits, labels)
         assert float(mean) == pytest.approx(float(ORACLE["binary.cross_entropy"]), abs=1e-6)
         np.testing.assert_allclose(slope, ORACLE["binary.cross_entropy.gradient"], atol=1e-7)
 
 
-def test_what_cannot_happen_costs_nothing_unless_it_happens() -> None:
-    rows, labels = jnp.array([[1.0, 0.0]]), jnp.array([[1.0, 0.0]])
-    for kind in (Rows.RAW, Rows.NORMALIZED):
-        value, slope = jax.value_and_grad(lambda x, k=kind: losses.categorical_nll(x, labels, rows=k))(rows)
-        assert float(value) == 0.0
-        assert bool(jnp.isfinite(slope).all())
-        assert float(losses.categorical_nll(rows, labels[:, ::-1], rows=kind)) == math.inf
-    certain = jnp.array([0.0, 1.0])
-    value, slope = jax.value_and_grad(lambda x: losses.bernoulli_nll(x, certain, from_logits=False))(certain)
+@pytest.mark.parametrize(
+    ("loss", "certain"),
+    [
+        (functools.partial(losses.categorical_nll, rows=Rows.RAW), [[1.0, 0.0]]),
+        (functools.partial(losses.categorical_nll, rows=Rows.NORMALIZED), [[1.0, 0.0]]),
+        (functools.partial(losses.bernoulli_nll, from_logits=False), [0.0, 1.0]),
+    ],
+    ids=["raw", "normalized", "bernoulli"],
+)
+def test_what_cannot_happen_costs_nothing_unless_it_happens(loss: Any, certain: Any) -> None:
+    compute = jax.jit(jax.value_and_grad(loss))
+    outputs = jnp.array(certain)
+    value, slope = compute(outputs, outputs)
     assert float(value) == 0.0
-    assert bool(jnp.isfinite(slope).all())
-    assert float(losses.bernoulli_nll(certain, 1 - certain, from_logits=False)) == math.inf
+    assert np.isfinite(slope).all()
+    assert float(compute(outputs, 1 - outputs)[0]) == math.inf
 
 
 def test_a_class_excluded_by_a_logit_of_minus_infinity_costs_nothing() -> None:
-    value, slope = jax.value_and_grad(losses.categorical_nll)(jnp.array([[0.0, -jnp.inf]]), jnp.array([0]))
+    value, slope = jax.jit(jax.value_and_grad(losses.categorical_nll))(np.array([[0.0, -np.inf]]), np.array([0]))
     assert float(value) == 0.0
     assert not slope.any()
 

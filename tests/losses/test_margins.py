@@ -48,7 +48,7 @@ DEFINED: dict[str, tuple[Callable[..., jax.Array], Callable[[float], float]]] = 
 @pytest.mark.parametrize("name", RECORDED)
 def test_values_and_gradients_are_those_recorded(name: str) -> None:
     with jax.enable_x64(True):
-        value, slope = jax.value_and_grad(RECORDED[name])(jnp.asarray(LOGITS), jnp.asarray(LABELS))
+        value, slope = jax.jit(jax.value_and_grad(RECORDED[name]))(jnp.asarray(LOGITS), jnp.asarray(LABELS))
     assert float(value) == pytest.approx(float(ORACLE[f"binary.{name}"]), abs=1e-6)
     if f"binary.{name}.gradient" in ORACLE:
         np.testing.assert_allclose(slope, ORACLE[f"binary.{name}.gradient"], atol=1e-6)
@@ -58,7 +58,7 @@ def test_values_and_gradients_are_those_recorded(name: str) -> None:
 def test_values_and_gradients_are_those_of_the_definition(name: str) -> None:
     loss, definition = DEFINED[name]
     with jax.enable_x64(True):
-        value, slope = jax.value_and_grad(loss)(jnp.asarray(LOGITS), jnp.asarray(LABELS))
+        value, slope = jax.jit(jax.value_and_grad(loss))(jnp.asarray(LOGITS), jnp.asarray(LABELS))
     assert float(value) == pytest.approx(sum(map(definition, MARGINS)) / len(MARGINS), rel=1e-12)
     step = 1e-6
     expected = [(definition(m + step) - definition(m - step)) / (2 * step) / len(MARGINS) for m in MARGINS]
@@ -68,23 +68,24 @@ def test_values_and_gradients_are_those_of_the_definition(name: str) -> None:
 @pytest.mark.parametrize("name", DEFINED)
 def test_everything_stays_finite_far_out_in_float32(name: str) -> None:
     loss, _ = DEFINED[name]
-    logits = jnp.array([-1e4, -200.0, -30.0, 0.0, 30.0, 200.0, 1e4])
+    logits, compute = np.array([-1e4, -200, -30, 0, 30, 200, 1e4], np.float32), jax.jit(jax.value_and_grad(loss))
     for label in (0, 1):
-        value, slope = jax.value_and_grad(loss)(logits, jnp.full(7, label))
+        value, slope = compute(logits, np.full(7, label))
         assert math.isfinite(value)
-        assert bool(jnp.isfinite(slope).all())
+        assert np.isfinite(slope).all()
 
 
 def test_an_outlier_pulls_only_where_the_loss_is_unbounded() -> None:
     outlier, label = jnp.array([-60.0]), jnp.array([1])
-    pull = {name: abs(float(jax.grad(loss)(outlier, label)[0])) for name, (loss, _) in DEFINED.items()}
+    pulls = jax.jit(lambda x: {name: jax.grad(loss)(x, label)[0] for name, (loss, _) in DEFINED.items()})(outlier)
+    pull = {name: abs(float(size)) for name, size in pulls.items()}
     assert {name for name, size in pull.items() if size > 0.5} == {"hinge", "focal", "sigmoid"}
     assert all(size < 1e-12 for size in pull.values() if size <= 0.5)
 
 
 def test_the_smoothed_loss_tends_to_the_share_of_wrong_answers_as_it_cools() -> None:
     temperatures = jnp.array([1.0, 1e-1, 1e-2, 1e-4])
-    cooled = jax.vmap(lambda t: losses.smoothed_zero_one(LOGITS, LABELS, temperature=t))(temperatures)
+    cooled = jax.jit(jax.vmap(lambda t: losses.smoothed_zero_one(LOGITS, LABELS, temperature=t)))(temperatures)
     gaps = np.abs(np.asarray(cooled) - float(ORACLE["binary.zero_one"]))
     assert gaps[-1] < 1e-6
     assert gaps[0] > gaps[-1]
@@ -100,9 +101,9 @@ def test_generalized_cross_entropy_tends_to_the_cross_entropy() -> None:
 def test_threshold_accuracy_moves_with_the_threshold_and_never_counts_what_is_not_finite() -> None:
     accuracy = losses.threshold_accuracy(LOGITS, LABELS, threshold=0.7)
     assert float(accuracy) == pytest.approx(float(ORACLE["binary.accuracy"]))
-    for bad in (math.nan, math.inf, -math.inf):
-        for label in (0, 1):
-            assert float(losses.threshold_accuracy(jnp.array([bad]), jnp.array([label]))) == 0.0
+    bad = np.array([math.nan, math.inf, -math.inf])
+    for label in (0, 1):
+        assert float(losses.threshold_accuracy(bad, np.full(3, label))) == 0.0
     assert float(losses.threshold_accuracy(jnp.array([0.5]), jnp.array([0]), threshold=0.5)) == 1.0
 
 

@@ -23,7 +23,7 @@ def test_half_squared_error_sums_over_outputs_and_averages_over_the_minibatch() 
         expected += sum(0.5 * (o - y) ** 2 for o, y in zip(outputs, labels, strict=True)) / len(OUTPUTS)
     with jax.enable_x64(True):
         assert float(losses.half_squared_error(OUTPUTS, ONE_HOT)) == pytest.approx(expected, rel=1e-14)
-        slope = jax.grad(losses.half_squared_error)(jnp.asarray(OUTPUTS), ONE_HOT)
+        slope = jax.jit(jax.grad(losses.half_squared_error))(jnp.asarray(OUTPUTS), ONE_HOT)
         np.testing.assert_allclose(slope, (OUTPUTS - ONE_HOT) / 6, rtol=1e-14)
 
 
@@ -44,7 +44,7 @@ def test_softmax_cross_entropy_is_the_mean_of_minus_log_softmax() -> None:
 
 def test_softmax_cross_entropy_survives_large_logits_and_shows_labels_out_of_range() -> None:
     logits = jnp.array([[1e4, 0.0], [0.0, -1e4]])
-    loss, slope = jax.value_and_grad(losses.softmax_cross_entropy)(logits, jnp.array([1, 0]))
+    loss, slope = jax.jit(jax.value_and_grad(losses.softmax_cross_entropy))(logits, jnp.array([1, 0]))
     assert float(loss) == 5000.0
     np.testing.assert_array_equal(slope, [[0.5, -0.5], [0.0, 0.0]])
     assert math.isnan(losses.softmax_cross_entropy(logits, jnp.array([0, 2])))
@@ -73,7 +73,7 @@ def test_l2_penalty_and_its_gradient() -> None:
     with jax.enable_x64(True):
         expected = 0.5 * 0.3 * ((OUTPUTS**2).sum() + 6)
         assert float(losses.l2_penalty(params, 0.3)) == pytest.approx(expected, rel=1e-14)
-        slope = jax.grad(losses.l2_penalty)(jax.tree.map(jnp.asarray, params), 0.3)
+        slope = jax.jit(jax.grad(losses.l2_penalty))(jax.tree.map(jnp.asarray, params), 0.3)
         np.testing.assert_allclose(slope["a"], 0.3 * OUTPUTS, rtol=1e-14)
     assert float(losses.l2_penalty({}, 0.3)) == 0.0
 
