@@ -4,6 +4,8 @@ The names below are loaded at first use, so that the command line answers before
 """
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ if TYPE_CHECKING:
     from jaxexp.worker import run as run
 
 __version__ = "0.1.0"
+
+# On a CPU XLA splits long sums by the size of its thread pool, so that bits would depend on the cores at hand. One
+# thread a process is also what is fastest for small programs. It counts until JAX's backend has started.
+_bridge = sys.modules.get("jax._src.xla_bridge")
+if _bridge is None or not _bridge.backends_are_initialized():
+    os.environ.setdefault("NPROC", "1")
 
 _MODULES = ("datasets", "gradients", "losses", "minibatches", "models", "optimizers")
 _NAMES = {

@@ -5,6 +5,7 @@ Values are checked here, on the host, before anything is traced; never while tra
 
 import dataclasses
 import enum
+import json
 import math
 import types
 from collections.abc import Mapping, Sequence
@@ -174,6 +175,41 @@ def check(config: Any) -> None:
     """
     for field in fields(config).values():
         check_value(field, getattr(config, field.name))
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as JSON can hold it: a number, a text, or a list of such; a function by its name.
+
+    Raises:
+        ConfigError: If nothing but its address in memory tells the value from others.
+
+    Example:
+        >>> plain((8, "relu", math.sqrt))
+        [8, 'relu', 'math.sqrt']
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [plain(part) for part in value]
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    text = str(value)
+    if " at 0x" in text:
+        raise ConfigError(
+            f"the static value {text} has no name that another process would know: use a string, a number, a tuple, "
+            "an Enum or a named function"
+        )
+    return text
+
+
+def text_of(value: Any) -> str:
+    """Returns the text that stands for a value in a table, a digest or a group's name.
+
+    Example:
+        >>> text_of("relu"), text_of((8, 8))
+        ('relu', '[8, 8]')
+    """
+    return value if isinstance(value, str) else json.dumps(plain(value))
 
 
 def parse_value(field: Field, text: str) -> Any:

@@ -33,9 +33,16 @@ def environment() -> dict[str, Any]:
     return {
         "versions": {name: metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "threads": num_threads() if device.platform == "cpu" else None,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "x64": bool(jax.config.values["jax_enable_x64"]),
     }
+
+
+def num_threads() -> int:
+    """Returns the threads that XLA's CPU backend computes with: the bits of long sums depend on it."""
+    given = os.environ.get("NPROC", "")
+    return int(given) if given.isdigit() else len(os.sched_getaffinity(0))
 
 
 def git_state(folder: Path) -> dict[str, Any]:

@@ -75,17 +75,14 @@ def compiled(plan: Plan, lowered: dict[int, Lowered], needed: Sequence[int]) -> 
     """Yields the compiled program of each needed group, the next one compiling in the background meanwhile."""
     on_device: dict[int, Any] = {}
 
-    def build(index: int) -> Compiled:
-        group, made = plan.groups[index], lowered[index]
-        if id(group.data) not in on_device:
-            on_device[id(group.data)] = jax.device_put(group.data)
-        return Compiled(group, made.fingerprint, made.lowered.compile(), on_device[id(group.data)])
-
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="jaxexp-compile") as pool:
-        waiting = [(index, pool.submit(build, index)) for index in needed]
+        waiting = [(index, pool.submit(lowered[index].lowered.compile)) for index in needed]
         try:
             for index, future in waiting:
-                yield index, future.result()
+                group = plan.groups[index]
+                if id(group.data) not in on_device:  # groups with equal data share one copy
+                    on_device[id(group.data)] = jax.device_put(group.data)
+                yield index, Compiled(group, lowered[index].fingerprint, future.result(), on_device[id(group.data)])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

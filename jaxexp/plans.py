@@ -222,10 +222,11 @@ def _digest(study: Study, trials: Table, seeds: np.ndarray, tile: Tile) -> str:
     total = hashlib.sha256()
     steps = (study.num_steps, studies.evaluate_every(study), studies.log_every(study))
     total.update(repr((tuple(tile), *steps, len(trials))).encode())
-    total.update(json.dumps({name: repr(value) for name, value in trials.base.items()}, sort_keys=True).encode())
+    total.update(json.dumps({name: configs.text_of(value) for name, value in sorted(trials.base.items())}).encode())
     for name, column in trials.columns.items():
         total.update(name.encode())
-        total.update(repr(column.tolist()).encode() if column.dtype == object else column.tobytes())
+        texts = column.dtype == object
+        total.update(json.dumps([configs.text_of(v) for v in column]).encode() if texts else column.tobytes())
     total.update(seeds.tobytes())
     return total.hexdigest()[:12]
 

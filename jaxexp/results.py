@@ -52,6 +52,17 @@ def joined(parts: Sequence[Result]) -> Result:
     )
 
 
+def positions(seeds: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Returns where each wanted seed stands in a list of seeds, in whatever order that is.
+
+    Example:
+        >>> positions(np.asarray([9, 2]), np.asarray([2, 9, 9])).tolist()
+        [1, 0, 0]
+    """
+    order = np.argsort(seeds, kind="stable")
+    return order[np.searchsorted(seeds, wanted, sorter=order)]
+
+
 def dataset(trials: Table, seeds: np.ndarray, results: Iterable[Result], attributes: Mapping[str, Any]) -> Any:
     """Returns the results as an `xarray.Dataset` with dims `trial`, `seed`, `step` and `eval_step`.
 
@@ -66,13 +77,12 @@ def dataset(trials: Table, seeds: np.ndarray, results: Iterable[Result], attribu
     """
     import xarray  # takes over a second: only those who look at results pay for it
 
-    order = np.argsort(seeds, kind="stable")
     shape = (len(trials), len(seeds))
     status, status_step = np.full(shape, NOT_RUN, np.int8), np.full(shape, -1, np.int32)
     steps: dict[str, np.ndarray] = {"step": np.zeros(0, np.int32), "eval_step": np.zeros(0, np.int32)}
     filled: dict[str, tuple[str, np.ndarray]] = {}
     for result in results:
-        column = order[np.searchsorted(seeds, result.seed, sorter=order)]
+        column = positions(seeds, result.seed)
         status[result.trial, column] = result.status
         status_step[result.trial, column] = result.status_step
         for dimension, metrics in (("step", result.logged), ("eval_step", result.evaluated)):

@@ -23,6 +23,8 @@ _NOT_CONCRETE = (
     jax.errors.NonConcreteBooleanIndexError,
 )
 
+_TAKEN = ("trial", "seed", "step", "eval_step", "status", "status_step")
+
 SHARED, SEED, RUN = 0, 1, 2
 """Who owns a leaf of the state: all runs together, all trials of a seed together, or each run its own."""
 
@@ -82,7 +84,8 @@ class _Guard:
 
     __float__ = __int__ = __index__ = __bool__ = __array__ = __neg__ = __lt__ = __gt__ = __le__ = __ge__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-    __pow__ = __rpow__ = __getattr__ = _refuse
+    __pow__ = __rpow__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = __abs__ = __round__ = __getattr__ = _refuse
+    __eq__ = __ne__ = __hash__ = __str__ = __repr__ = __format__ = _refuse
 
 
 def signature(study: Study, config: Any, data: Any) -> Signature:
@@ -103,7 +106,8 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
     evaluated: Any = {}
     if experiment.evaluate is not None:
         evaluated = _trace("evaluate", experiment.evaluate, config, (state, shapes), traced)
-    step_metrics, eval_metrics = _metric_names("step", metrics), _metric_names("evaluate", evaluated)
+    taken = (*_TAKEN, *configs.fields(config))
+    step_metrics, eval_metrics = (_metric_names(*pair, taken) for pair in (("step", metrics), ("evaluate", evaluated)))
     both = set(step_metrics) & set(eval_metrics)
     if both:
         raise StudyError(
@@ -192,13 +196,19 @@ def _check_same_state(before: Any, after: Any) -> None:
             )
 
 
-def _metric_names(function: str, metrics: Any) -> tuple[str, ...]:
+def _metric_names(function: str, metrics: Any, taken: Sequence[str]) -> tuple[str, ...]:
     if not isinstance(metrics, dict):
         raise StudyError(f"{function} must report its metrics as a dict of scalars, not as {type(metrics).__name__}")
     for name, value in metrics.items():
-        if not isinstance(name, str) or not hasattr(value, "shape") or value.shape != ():
+        if not isinstance(name, str) or not name or name in taken:
+            raise StudyError(f"{function}'s metric {name!r} needs another name: {', '.join(taken)} are taken")
+        if isinstance(value, (dict, list, tuple)):
+            raise StudyError(f"{function}'s metric {name!r} is a {type(value).__name__}: metrics are a dict of scalars")
+        if not hasattr(value, "shape") or value.shape != ():
             shape = list(getattr(value, "shape", ()))
             raise StudyError(f"{function}'s metric {name!r} has shape {shape}, not that of a scalar: use jnp.mean(...)")
+        if trees.is_key(value) or not np.isrealobj(np.zeros((), value.dtype)):
+            raise StudyError(f"{function}'s metric {name!r} is {value.dtype}, not a real number: leave it out")
     return tuple(metrics)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import files
+from jaxexp import configs, files
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.plans import Plan, Tile
 from jaxexp.results import Result
@@ -69,7 +69,7 @@ def record(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{folder} holds no run (it has no run.json): give the folder that `jaxexp run` printed")
     try:
         found = json.loads(path.read_text())
-        schema = found["schema"]
+        schema = int(found["schema"])
     except (ValueError, KeyError, TypeError) as problem:
         raise StoreError(f"{path} is damaged ({problem}): restore it, or start over with --fresh") from problem
     if schema > SCHEMA:
@@ -98,12 +98,12 @@ def add_plan(folder: Path, plan: Plan, programs: dict[str, dict[str, str]], posi
         if column.dtype == object:
             values = list(dict.fromkeys(map(text_of, column)))
             numbers = {value: code for code, value in enumerate(values)}
-            columns[f"code:{name}"] = np.asarray([numbers[text_of(value)] for value in column], np.int32)
+            columns[f"code:{name}"] = np.asarray([numbers[configs.text_of(value)] for value in column], np.int32)
             texts[name] = values
         else:
             columns[f"value:{name}"] = column
     header = {
-        "base": {name: _plain(value) for name, value in plan.trials.base.items()},
+        "base": {name: configs.plain(value) for name, value in plan.trials.base.items()},
         "names": list(plan.trials.columns),
         "num_trials": len(plan.trials),
         "programs": programs,
@@ -230,6 +230,11 @@ def check_same(folder: Path, record_now: Mapping[str, Any], programs: Mapping[st
         MismatchError: If code or data differ; the message says what changed.
     """
     before = record(folder)
+    if before.get("threads") != record_now["threads"]:
+        raise MismatchError(
+            f"{folder} was trained by {before.get('threads')} threads, this process has {record_now['threads']}, and "
+            f"long sums have other bits then: set NPROC={before.get('threads')}, or use another --name"
+        )
     hint = "use another --name, or --fresh to start over beside it"
     for stored in plans(folder):
         for group in programs.keys() & stored.programs.keys():
@@ -289,7 +294,7 @@ def _rows(table: Table, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
 
 
 def _comparable(value: Any) -> Any:
-    return value if isinstance(value, (bool, int, float)) else text_of(value)
+    return value if isinstance(value, (bool, int, float)) else configs.text_of(value)
 
 
 def _column(values: list[Any]) -> np.ndarray:
@@ -299,16 +304,3 @@ def _column(values: list[Any]) -> np.ndarray:
     column = np.empty(len(values), object)
     column[:] = values
     return column
-
-
-def text_of(value: Any) -> str:
-    """Returns the text that stands for a value in a table or in a group's name."""
-    return value if isinstance(value, str) else json.dumps(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (tuple, list)):
-        return [_plain(part) for part in value]
-    return str(value)

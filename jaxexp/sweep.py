@@ -66,7 +66,8 @@ def grid(**axes: Iterable[Any]) -> Sweep:
     sweep: Sweep = ONE
     for name, values in axes.items():
         axis = _values(name, values)
-        twice = [value for position, value in enumerate(axis) if value in axis[:position]] if len(axis) < 1000 else ()
+        seen: set[Any] = set()
+        twice = [value for value in axis if value in seen or seen.add(value)]
         if twice:
             raise SweepError(f"{name} has {twice[0]!r} twice: an axis lists each value once")
         sweep = _crossed(sweep, Sweep(((name, axis),)))
@@ -101,8 +102,8 @@ def cases(*rows: Mapping[str, Any]) -> Sweep:
         >>> rows(cases({"hidden": 8}, {"hidden": 16}))
         [{'hidden': 8}, {'hidden': 16}]
     """
-    if not rows:
-        raise SweepError("cases() got no row: write `jx.cases({'learning_rate': 0.1}, ...)`")
+    if not any(rows):
+        raise SweepError("cases() got no value: write `jx.cases({'learning_rate': 0.1}, ...)`")
     names_in_order = tuple(dict.fromkeys(name for row in rows for name in row))
     return Sweep(tuple((name, tuple(row.get(name, MISSING) for row in rows)) for name in names_in_order))
 
@@ -132,7 +133,9 @@ def loguniform(low: float, high: float) -> Distribution:
         SweepError: If the bounds are not finite, not in order or not positive.
     """
     _check_bounds("loguniform", low, high, 0 < low < high)
-    return Distribution(f"loguniform({low}, {high})", lambda u: (low * (high / low) ** u).tolist())
+    return Distribution(
+        f"loguniform({low}, {high})", lambda u: np.exp(np.log(low) + u * (np.log(high) - np.log(low))).tolist()
+    )
 
 
 def choice(*values: Any) -> Distribution:
@@ -169,6 +172,8 @@ def sampled(num_trials: int, /, *, sampling_seed: int = 0, **distributions: Dist
     """
     if num_trials < 1:
         raise SweepError(f"sampled({num_trials}) has no trial: ask for at least 1")
+    if not distributions:
+        raise SweepError(f"sampled({num_trials}) draws no field: write e.g. `learning_rate=jx.loguniform(1e-4, 1)`")
     made = []
     for name, distribution in distributions.items():
         if not isinstance(distribution, Distribution):
@@ -193,7 +198,7 @@ def geomspace(start: float, stop: float, num: int) -> tuple[float, ...]:
         >>> geomspace(1, 100, 3)
         (1.0, 10.0, 100.0)
     """
-    fine = start * stop > 0
+    fine = start != 0 and stop != 0 and (start > 0) == (stop > 0)
     _check_spacing("geomspace", start, stop, num, fine, "a geometric spacing never reaches or crosses 0")
     return tuple(np.geomspace(start, stop, num).tolist())
 
@@ -325,7 +330,7 @@ def _check_bounds(function: str, low: float, high: float, fine: bool) -> None:
 
 def _check_spacing(function: str, start: float, stop: float, num: int, fine: bool, why: str) -> None:
     call = f"{function}({start:g}, {stop:g}, {num})"
-    if int(num) != num or num < 1:
+    if not math.isfinite(num) or int(num) != num or num < 1:
         raise SweepError(f"{call} asks for {num} values: the third number is how many, at least 1")
     if not (fine and math.isfinite(start) and math.isfinite(stop)):
         raise SweepError(f"{call} is not possible: {why or 'bounds must be finite'}; choose other bounds")

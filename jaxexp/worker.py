@@ -18,7 +18,7 @@ from jaxexp.engine import Segment, Snapshot
 from jaxexp.errors import StoreError
 from jaxexp.plans import Batch, Group, Plan, Tile
 from jaxexp.program import Lowered, Progress
-from jaxexp.results import Result, dataset, joined
+from jaxexp.results import Result, dataset, joined, positions
 from jaxexp.store import StoredPlan
 from jaxexp.study import Study
 
@@ -117,7 +117,7 @@ def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | N
             return plans.in_folder(plan, kept, stored.done)
     done = np.zeros((len(plan.trials), len(plan.seeds)), bool)
     for result in _of_other_plans(plan, folder, known):
-        done[result.trial, np.searchsorted(plan.seeds, result.seed)] = True
+        done[result.trial, positions(plan.seeds, result.seed)] = True
     return plans.in_folder(plan, kept, done if done.any() else None)
 
 
@@ -143,7 +143,7 @@ def _job(plan: Plan, folder: Path | None, known: Sequence[StoredPlan], source: S
 
 def _group_name(group: Group) -> str:
     static = {field.name: getattr(group.config, field.name) for field in _fields(group.config) if not field.dynamic}
-    return ", ".join(f"{name}={store.text_of(value)}" for name, value in sorted(static.items())) or "all"
+    return ", ".join(f"{name}={configs.text_of(value)}" for name, value in sorted(static.items())) or "all"
 
 
 def _fields(config: Any) -> Iterator[configs.Field]:
