@@ -96,7 +96,7 @@ def add_plan(folder: Path, plan: Plan, programs: dict[str, dict[str, str]], posi
     columns, texts = {}, {}
     for name, column in plan.trials.columns.items():
         if column.dtype == object:
-            values = list(dict.fromkeys(map(text_of, column)))
+            values = list(dict.fromkeys(map(configs.text_of, column)))
             numbers = {value: code for code, value in enumerate(values)}
             columns[f"code:{name}"] = np.asarray([numbers[configs.text_of(value)] for value in column], np.int32)
             texts[name] = values
