@@ -63,11 +63,9 @@ def lstm_regressor(
         >>> import jax.numpy as jnp
         >>> regressor = lstm_regressor(hidden=4)
         >>> sequences = jnp.ones((2, 10, 1))
-        >>> params = regressor.init(jax.random.key(0), sequences)
-        >>> params["lstm"]["hf"]["kernel"].shape
-        (4, 4)
-        >>> regressor.apply(params, sequences).shape
-        (2, 1)
+        >>> params = jax.eval_shape(regressor.init, jax.random.key(0), sequences)
+        >>> jax.eval_shape(regressor.apply, params, sequences).shape, params["lstm"]["hf"]["kernel"].shape
+        ((2, 1), (4, 4))
     """
     if min(hidden, outputs) < 1:
         raise StudyError(

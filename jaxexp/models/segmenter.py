@@ -4,11 +4,11 @@ It works in any number of spatial dimensions on images of one size. `u_net` is t
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxexp.errors import StudyError
 from jaxexp.models.functional import functional
+from jaxexp.models.images import check_images, halve, neighbourhoods
 from jaxexp.models.initializers import parameter_dtype
 from jaxexp.models.model import Model
 
@@ -28,8 +28,8 @@ def segmenter(num_classes: int, *, num_local: int = 8, num_hidden: int = 32, num
     ``segmenter(4, num_hidden=16, num_context=None)`` is its net for volumes of 12 x 12 x 12, which has no context.
 
     The parameters are ``{"local_convolution", "local_dense", "context_hidden", "context_dense", "output"}``, each
-    ``{"kernel", "bias"}``, started as flax does (LeCun normal, zeros), in the dtype of the images where that is a
-    floating one.
+    ``{"kernel": [in, out], "bias": [out]}``, started as flax does (LeCun normal, zeros), in the dtype of the images
+    where that is a floating one. The convolution's "in" runs over its window, then the channels.
 
     Args:
         num_classes: The number of classes, background included, >= 2.
@@ -47,6 +47,7 @@ def segmenter(num_classes: int, *, num_local: int = 8, num_hidden: int = 32, num
             dimensions, or a side that is odd where there is a context.
 
     Example:
+        >>> import jax
         >>> net = segmenter(11)
         >>> images = jnp.ones((2, 28, 28, 1))
         >>> params = jax.eval_shape(net.init, jax.random.key(0), images)
@@ -59,14 +60,15 @@ def segmenter(num_classes: int, *, num_local: int = 8, num_hidden: int = 32, num
             f"num_local={num_local}, num_hidden={num_hidden} and num_context={num_context} at least 1; type "
             "models.segmenter(11), or num_context=None for no global view"
         )
+    num_halvings = 0 if num_context is None else 1
     network = functional(_Segmenter(num_classes, num_local, num_hidden, num_context))
 
     def init(key, inputs):
-        _check_images(inputs, num_context)
+        check_images("segmenter", inputs, num_halvings, "num_context=None")
         return network.init(key, inputs[:1])
 
     def apply(params, inputs):
-        _check_images(inputs, num_context)
+        check_images("segmenter", inputs, num_halvings, "num_context=None")
         return network.apply(params, inputs)
 
     return Model(init, apply)
@@ -80,26 +82,12 @@ class _Segmenter(nn.Module):
 
     @nn.compact
     def __call__(self, images):
-        dtype, spatial = parameter_dtype(images), images.shape[1:-1]
-        near = nn.Conv(self.num_local, (3,) * len(spatial), param_dtype=dtype, name="local_convolution")(images)
+        dtype = parameter_dtype(images)
+        near = nn.Dense(self.num_local, param_dtype=dtype, name="local_convolution")(neighbourhoods(images))
         hidden = nn.Dense(self.num_hidden, param_dtype=dtype, name="local_dense")(nn.relu(near))
         if self.num_context is not None:
-            blocks = (2,) * len(spatial)
-            pooled = nn.avg_pool(images, blocks, strides=blocks).reshape(len(images), -1)
+            pooled = halve(images, jnp.mean).reshape(len(images), -1)
             whole = nn.relu(nn.Dense(self.num_context, param_dtype=dtype, name="context_hidden")(pooled))
             context = nn.Dense(self.num_hidden, param_dtype=dtype, name="context_dense")(whole)
-            hidden = hidden + jnp.expand_dims(context, tuple(range(1, 1 + len(spatial))))
+            hidden = hidden + jnp.expand_dims(context, tuple(range(1, images.ndim - 1)))
         return nn.Dense(self.num_classes, param_dtype=dtype, name="output")(nn.relu(hidden))
-
-
-def _check_images(images: jax.Array, num_context: int | None) -> None:
-    if images.ndim < 3:
-        raise StudyError(
-            f"models.segmenter: images of shape {list(images.shape)} are not [n, *spatial, channels]; give grey images "
-            "a last axis of length 1: images[..., None]"
-        )
-    if num_context is not None and any(side % 2 for side in images.shape[1:-1]):
-        raise StudyError(
-            f"models.segmenter: images of shape {list(images.shape)} have an odd side, and the global view pools "
-            "blocks of side 2; pad the images to even sides, or type num_context=None"
-        )

@@ -5,11 +5,11 @@ all its state.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxexp.errors import StudyError
 from jaxexp.models.functional import functional
+from jaxexp.models.images import check_images, double, halve, neighbourhoods
 from jaxexp.models.initializers import parameter_dtype
 from jaxexp.models.model import Model
 
@@ -25,8 +25,9 @@ def u_net(num_classes: int, *, num_features: int = 8, num_levels: int = 2) -> Mo
     are repeated, which leaves no chequered pattern.
 
     The parameters are ``{"down_0_0", "down_0_1", "down_1_0", ..., "bottom_0", "bottom_1", ..., "up_0_1",
-    "output"}``, each ``{"kernel", "bias"}``, started by He's normal rule (outputs: LeCun's) and zeros, in the
-    dtype of the images where that is a floating one.
+    "output"}``, each ``{"kernel": [in, out], "bias": [out]}`` (a convolution's "in" runs over its window, then the
+    channels), started by He's normal rule (outputs: LeCun's) and zeros, in the dtype of the images where that is a
+    floating one.
 
     Args:
         num_classes: The number of classes, background included, >= 2.
@@ -46,11 +47,12 @@ def u_net(num_classes: int, *, num_features: int = 8, num_levels: int = 2) -> Mo
     in 3-D Cicek et al. (2016).
 
     Example:
+        >>> import jax
         >>> net = u_net(4, num_features=4)
         >>> volumes = jnp.ones((2, 8, 8, 8, 1))
         >>> params = jax.eval_shape(net.init, jax.random.key(0), volumes)
         >>> jax.eval_shape(net.apply, params, volumes).shape, params["bottom_1"]["kernel"].shape
-        ((2, 8, 8, 8, 4), (3, 3, 3, 16, 16))
+        ((2, 8, 8, 8, 4), (432, 16))
     """
     if num_classes < 2 or min(num_features, num_levels) < 1:
         raise StudyError(
@@ -60,11 +62,11 @@ def u_net(num_classes: int, *, num_features: int = 8, num_levels: int = 2) -> Mo
     network = functional(_UNet(num_classes, num_features, num_levels))
 
     def init(key, inputs):
-        _check_images(inputs, num_levels)
+        check_images("u_net", inputs, num_levels, "a smaller num_levels")
         return network.init(key, inputs[:1])
 
     def apply(params, inputs):
-        _check_images(inputs, num_levels)
+        check_images("u_net", inputs, num_levels, "a smaller num_levels")
         return network.apply(params, inputs)
 
     return Model(init, apply)
@@ -77,41 +79,23 @@ class _UNet(nn.Module):
 
     @nn.compact
     def __call__(self, images):
-        spatial_axes = range(1, images.ndim - 1)
-        halves = (2,) * len(spatial_axes)
         features, seen = images, []
         for level in range(self.num_levels):
             seen.append(self._block(f"down_{level}", level, features))
-            features = nn.max_pool(seen[-1], halves, strides=halves)
+            features = halve(seen[-1], jnp.max)
         features = self._block("bottom", self.num_levels, features)
         for level in reversed(range(self.num_levels)):
-            for axis in spatial_axes:
-                features = jnp.repeat(features, 2, axis)
-            features = self._block(f"up_{level}", level, jnp.concatenate([features, seen[level]], axis=-1))
+            joined = jnp.concatenate([double(features), seen[level]], axis=-1)
+            features = self._block(f"up_{level}", level, joined)
         return nn.Dense(self.num_classes, param_dtype=parameter_dtype(images), name="output")(features)
 
     def _block(self, name, level, features):
         for number in range(2):
-            features = nn.relu(
-                nn.Conv(
-                    self.num_features * 2**level,
-                    (3,) * (features.ndim - 2),
-                    kernel_init=nn.initializers.he_normal(),
-                    param_dtype=parameter_dtype(features),
-                    name=f"{name}_{number}",
-                )(features)
+            convolution = nn.Dense(
+                self.num_features * 2**level,
+                kernel_init=nn.initializers.he_normal(),
+                param_dtype=parameter_dtype(features),
+                name=f"{name}_{number}",
             )
+            features = nn.relu(convolution(neighbourhoods(features)))
         return features
-
-
-def _check_images(images: jax.Array, num_levels: int) -> None:
-    if images.ndim < 3:
-        raise StudyError(
-            f"models.u_net: images of shape {list(images.shape)} are not [n, *spatial, channels]; give grey images a "
-            "last axis of length 1: images[..., None]"
-        )
-    if any(side % 2**num_levels for side in images.shape[1:-1]):
-        raise StudyError(
-            f"models.u_net: images of shape {list(images.shape)} have a side that cannot be halved {num_levels} times; "
-            f"pad the sides to multiples of {2**num_levels}, or type a smaller num_levels"
-        )

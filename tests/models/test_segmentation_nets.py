@@ -26,11 +26,9 @@ def _dense(x, layer):
 
 def _convolve(image, layer):
     """A convolution of [*spatial, in] with zeros outside, one pair of channels at a time."""
+    kernel = layer["kernel"].reshape(*(3,) * (image.ndim - 1), image.shape[-1], -1)
     planes = [
-        sum(
-            scipy.ndimage.correlate(image[..., i], layer["kernel"][..., i, o], mode="constant")
-            for i in range(image.shape[-1])
-        )
+        sum(scipy.ndimage.correlate(image[..., i], kernel[..., i, o], mode="constant") for i in range(image.shape[-1]))
         for o in range(layer["bias"].size)
     ]
     return np.stack(planes, axis=-1) + layer["bias"]
@@ -49,7 +47,7 @@ def _drawn_params(model, images, seed):
     """Parameters of the model's shapes with no zeros among them, so that every bias counts."""
     random = np.random.RandomState(seed)
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
-    return jax.tree.map(lambda leaf: random.randn(*leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1])), shapes)
+    return jax.tree.map(lambda leaf: random.randn(*leaf.shape) / np.sqrt(leaf.shape[0]), shapes)
 
 
 def _segment(params, image):
@@ -77,7 +75,7 @@ def test_the_segmenter_is_that_of_the_question():
     digits = jax.eval_shape(models.segmenter(11).init, jax.random.key(0), jnp.ones((16, 28, 28, 1)))
     kernels = {name: layer["kernel"].shape for name, layer in digits.items()}
     assert kernels == {
-        "local_convolution": (3, 3, 1, 8),
+        "local_convolution": (9, 8),
         "local_dense": (8, 32),
         "context_hidden": (196, 128),
         "context_dense": (128, 32),
@@ -86,7 +84,7 @@ def test_the_segmenter_is_that_of_the_question():
     of_volumes = models.segmenter(4, num_hidden=16, num_context=None)
     volumes = jax.eval_shape(of_volumes.init, jax.random.key(0), jnp.ones((2, 12, 12, 12, 1)))
     kernels = {name: layer["kernel"].shape for name, layer in volumes.items()}
-    assert kernels == {"local_convolution": (3, 3, 3, 1, 8), "local_dense": (8, 16), "output": (16, 4)}
+    assert kernels == {"local_convolution": (27, 8), "local_dense": (8, 16), "output": (16, 4)}
 
 
 def _u_net(params, image, num_levels):
