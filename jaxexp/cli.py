@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb needs it: `--help` and `list` answer at 
 
 import contextlib
 import inspect
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -219,15 +220,20 @@ def _train(job: "Job", quiet: bool) -> float:
     finally:
         signal.signal(signal.SIGINT, before)
     if pressed:
-        command = " ".join(_quoted(word) for word in sys.argv)
-        raise Interrupted(f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {command}")
+        raise Interrupted(f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {_command()}")
     return time.perf_counter() - began
 
 
-def _quoted(word: str) -> str:
-    import shlex
-
-    return shlex.quote(Path(word).name if word == sys.argv[0] and not word.endswith(".py") else word)
+def _command() -> str:
+    """The command line that started this process, to be typed again."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        words = ["python", "-m", program.parent.name]
+    elif program.suffix == ".py":
+        words = ["python", "-m", f"{program.parent.name}.{program.stem}"]
+    else:
+        words = [program.name]
+    return shlex.join([*words, *sys.argv[1:]])
 
 
 def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from jaxexp.experiment import Experiment
 from jaxexp.sweep import MISSING, Sweep
 
 MAX_SEED = 2**32 - 1
+MAX_STEPS = 2**31 - 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,8 +173,8 @@ def check(study: Study) -> Study:
         )
     for name in ("num_steps", "evaluate_every", "log_every"):
         count = getattr(study, name)
-        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-            raise StudyError(f"{name}={count!r} is no positive integer")
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 0 < count <= MAX_STEPS):
+            raise StudyError(f"{name}={count!r} is no integer from 1 to {MAX_STEPS}")
     known = configs.fields(study.config)
     configs.check(study.config)
     seeds(study)

@@ -1,0 +1,192 @@
+"""The command line as its users meet it: exit codes, one clear message for each mistake, and nothing written."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from jaxexp.cli import app
+
+EXPERIMENT = '''"""How fast does a ball roll?"""
+import jax, jax.numpy as jnp
+import jaxexp as jx
+
+@jx.config
+class Config:
+    learning_rate: float = jx.dynamic(0.1, minimum=0)
+    momentum: float = jx.dynamic(0.5, minimum=0, maximum=1)
+    hidden: int = 4
+    shape: str = jx.static("bowl", choices=("bowl", "bowls"))
+    threshold: float = 0.5
+
+def init(key, data, config):
+    return jax.random.normal(key, (config.hidden,))
+
+def step(key, state, data, config):
+    {BRANCH}
+    loss = jnp.sum(state**2)
+    return state - config.learning_rate * state, {{"loss": loss}}
+
+def evaluate(state, data, config):
+    return {{"distance": jnp.sum(jnp.abs(state))}}
+
+def loss_by_rate(dataset):
+    return dataset["distance"].isel(eval_step=-1).mean("trial")
+
+study = jx.Study(
+    experiment=jx.Experiment(init, step, evaluate), config=Config(), sweep=jx.grid(learning_rate=(0.1, 0.2)),
+    seeds=3, num_steps=20, evaluate_every=10,
+    claims=(jx.Claim("it rolls near the bottom", loss_by_rate, jx.below(100.0)),
+            jx.Claim("it never arrives", loss_by_rate, jx.above(100.0))),
+)
+full = study.replace(seeds=5)
+if __name__ == "__main__":
+    jx.main(study, full=full)
+'''
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    write(tmp_path, "pass")
+    return tmp_path
+
+
+def write(folder: Path, branch: str) -> None:
+    text = EXPERIMENT.replace("{BRANCH}", branch).replace("{{", "{").replace("}}", "}")
+    (folder / "experiments" / "ball.py").write_text(text)
+
+
+def jaxexp(folder: Path, *words: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "jaxexp", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, **options)
+
+
+MISTAKES = {
+    "unknown field": (["learning_rat=0.1"], "unknown hyperparameter 'learning_rat'; did you mean 'learning_rate'?"),
+    "wrong type": (
+        ["learning_rate=abc"],
+        "learning_rate=abc cannot be read: learning_rate takes a float of at least 0",
+    ),
+    "no value": (["learning_rate="], "learning_rate= has no value: write e.g. `learning_rate=0.1`"),
+    "no spacing": (["learning_rate=geomspace(0,1,5)"], "geomspace(0, 1, 5) is not possible: a geometric spacing never"),
+    "axis twice": (["learning_rate=0.1", "learning_rate=0.2"], "learning_rate is given twice"),
+    "out of range": (["momentum=1.5"], "momentum=1.5 is out of range: momentum takes a float from 0 to 1"),
+    "no choice": (["shape=bowll"], "shape='bowll' is not one of its choices; did you mean 'bowl'?"),
+    "too many": (
+        ["learning_rate=linspace(0.1,1,100)", "momentum=linspace(0.1,1,100)", "seeds=1000"],
+        "10,000 trials x 1,000 seeds = 10,000,000 runs, more than 100,000: say --yes",
+    ),
+    "name outside": (["--name", "../x"], "'../x' cannot name a run"),
+    "folder": (["--out", "/proc/none"], "cannot write to /proc/none/ball/default"),
+    "seeds": (["seeds=none"], "seeds=none cannot be read: write seeds=64"),
+    "steps": (["num_steps=0"], "num_steps=0 is no positive whole number"),
+    "function": (["momentum=geospace(0.1,1,3)"], "there is no function 'geospace'; did you mean 'geomspace'?"),
+    "samples": (["momentum=uniform(0,1)"], "say how many trials, e.g. --samples 64"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gives_one_message_and_writes_nothing(folder, mistake, monkeypatch):
+    words, message = MISTAKES[mistake]
+    before = sorted(folder.glob("*"))
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, ["run", "ball", *words])
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert sorted(folder.glob("*")) == before
+
+
+def test_a_dynamic_field_in_an_if_is_named_with_the_fix(folder):
+    write(folder, "if config.threshold > 0.1: state = state * 1.0")
+    done = jaxexp(folder, "run", "ball")
+    assert done.returncode == 2
+    assert "step uses the dynamic field 'threshold'" in done.stderr
+    assert "`threshold: float = jx.static(0.5)`" in done.stderr
+    assert not (folder / "results").exists()
+
+
+def test_an_unknown_experiment_is_suggested(folder):
+    done = jaxexp(folder, "run", "bal")
+    assert done.returncode == 2
+    assert "did you mean 'ball'?" in done.stderr
+
+
+def test_help_and_list_answer_within_300_ms_of_cpu(folder):
+    for words in (["--help"], ["list"]):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = jaxexp(folder, *words)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 0
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+    assert done.stdout == "ball  How fast does a ball roll?\n"
+
+
+def test_run_json_table_status_check_and_plot_agree(folder):
+    document = json.loads(jaxexp(folder, "run", "ball", "--json").stdout)
+    assert (document["runs"], document["computed"], document["diverged"], document["programs"]) == (6, 6, 0, 1)
+    assert [claim["verdict"] for claim in document["claims"]] == ["holds", "refuted"]
+    again = json.loads(jaxexp(folder, "run", "ball", "--json", "--quiet").stdout)
+    assert again["computed"] == 0
+    assert again["table"] == document["table"]
+    assert json.loads(jaxexp(folder, "table", "ball", "--json").stdout) == document["table"]
+    status = json.loads(jaxexp(folder, "status", "results/ball/default", "--json").stdout)
+    assert (status["ok"], status["not_run"]) == (6, 0)
+    checked = jaxexp(folder, "check", "ball", "--json")
+    assert checked.returncode == 3
+    assert json.loads(checked.stdout) == document["claims"]
+    plotted = json.loads(jaxexp(folder, "plot", "ball", "--json").stdout)
+    assert all((folder / path).stat().st_size > 5000 for path in plotted["figures"])
+
+
+def test_the_file_itself_runs_and_dry_run_writes_nothing(folder):
+    command = [sys.executable, "-m", "experiments.ball", "--dry-run", "--full", "hidden=2,3"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "20 runs (4 trials x 5 seeds)" in done.stdout
+    assert "2 groups" in done.stdout
+    assert not (folder / "results").exists()
+
+
+def test_ctrl_c_ends_after_the_segment_and_says_how_to_go_on(folder):
+    command = [sys.executable, "-m", "jaxexp", "run", "ball", "num_steps=2000000000", "evaluate_every=1000000000"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    chunks = folder / "results" / "ball" / "default" / "plans"
+    wait_for(lambda: any(chunks.glob("*.npz")) if chunks.exists() else False)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "python -m jaxexp run ball num_steps=2000000000 evaluate_every=1000000000" in stderr
+    assert "Traceback" not in stderr
+    assert list((folder / "results" / "ball" / "default" / "checkpoints").glob("[0-9]*.npz"))
+
+
+def wait_for(happened, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_too_many_runs_are_refused_within_a_second_of_importing_jax(folder):
+    words = MISTAKES["too many"][0]
+    imported = cpu_seconds([sys.executable, "-c", "import jax, jax.numpy, jaxexp as jx; jx.config, jx.Study"], folder)
+    refused = cpu_seconds([sys.executable, "-m", "jaxexp", "run", "ball", *words], folder)
+    assert refused - imported < 0.5
+
+
+def cpu_seconds(command: list[str], folder: Path) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=folder, capture_output=True, env=os.environ)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -1,0 +1,38 @@
+"""The README's example is what it says: under 40 lines of code, and it trains from the command line as pasted."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def example() -> str:
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[0]
+
+
+def test_the_example_fits_in_forty_lines_of_code():
+    lines = [line for line in example().splitlines() if line.strip()]
+    assert 20 < len(lines) <= 40
+
+
+def test_the_example_trains_as_pasted(tmp_path):
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    (folder / "mine.py").write_text(example())
+    words = ["mine", "seeds=2", "num_steps=44", "hidden=16", "--quiet"]
+    done = subprocess.run([sys.executable, "-m", "jaxexp", "run", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy @44" in done.stdout
+    assert (tmp_path / "results" / "mine" / "default" / "run.json").is_file()
+    figure = re.search(r"figure\s+(\S+)", done.stdout)
+    assert figure is not None
+    assert (tmp_path / figure.group(1)).stat().st_size > 5000
+
+
+def test_every_command_of_the_readme_exists():
+    verbs = set(re.findall(r"`?jaxexp (list|show|plan|run|status|table|plot|check)\b", README.read_text()))
+    helped = subprocess.run([sys.executable, "-m", "jaxexp", "--help"], capture_output=True, text=True, check=True)
+    assert {"plan", "run"} <= verbs
+    assert all(verb in helped.stdout for verb in verbs)
