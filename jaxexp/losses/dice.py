@@ -183,7 +183,7 @@ def _voxels(
     if logits.ndim < 2:
         raise StudyError(
             f"losses.{where}: logits have shape {logits.shape}, but a segmentation has (batch, *spatial, "
-            f"num_classes). Write logits[None] and labels[None] for a single image"
+            "num_classes). Write logits[None] and labels[None] for a single image"
         )
     dtype = jnp.promote_types(logits.dtype, jnp.float32)
     logits, labels = logits.astype(dtype), labels.astype(dtype)

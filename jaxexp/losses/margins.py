@@ -64,8 +64,11 @@ def focal(logits: ArrayLike, labels: ArrayLike, *, gamma: ArrayLike = 2.0, alpha
     """
     logits, labels = _binary("focal", logits, labels)
     _inputs.at_least("focal", "gamma", gamma, 0.0)
-    if alpha is not None:
-        _open_unit("focal", "alpha", alpha)
+    if isinstance(alpha, int | float) and not 0 < alpha < 1:
+        raise StudyError(
+            f"losses.focal: alpha={alpha!r} is out of range: one of the labels would weigh nothing. "
+            "Write alpha=0.25 or another number in (0, 1), or alpha=None to weight both alike"
+        )
     return optax.losses.sigmoid_focal_loss(logits, labels, gamma=gamma, alpha=alpha).mean()
 
 
@@ -94,7 +97,7 @@ def ramp(logits: ArrayLike, labels: ArrayLike, *, cutoff: ArrayLike = -1.0) -> j
     if isinstance(cutoff, int | float) and not -jnp.inf < cutoff < 1:
         raise StudyError(
             f"losses.ramp: cutoff={cutoff!r} is out of range: the loss would be 0 or the plain hinge loss. "
-            f"Write a finite cutoff < 1, such as -1.0"
+            "Write a finite cutoff < 1, such as -1.0"
         )
     return jnp.clip(1 - logits * signs, 0, 1 - jnp.asarray(cutoff, logits.dtype)).mean()
 
@@ -157,7 +160,7 @@ def generalized_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, q: ArrayL
     if isinstance(q, int | float) and not 0 < q <= 1:
         raise StudyError(
             f"losses.generalized_cross_entropy: q={q!r} is out of range. Write a q in (0, 1], or "
-            f"losses.sigmoid_cross_entropy(logits, labels) for its limit at 0"
+            "losses.sigmoid_cross_entropy(logits, labels) for its limit at 0"
         )
     # expm1 keeps the digits that 1 - p**q loses where p is near 1 or q near 0.
     return (-jnp.expm1(q * jax.nn.log_sigmoid(logits * signs)) / q).mean()
@@ -174,12 +177,3 @@ def _signed(where: str, logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array
     """Returns logits and the labels as -1 or 1."""
     logits, labels = _binary(where, logits, labels)
     return logits, 2 * labels - 1
-
-
-def _open_unit(where: str, name: str, value: ArrayLike) -> None:
-    """Refuses a Python number outside (0, 1)."""
-    if isinstance(value, int | float) and not 0 < value < 1:
-        raise StudyError(
-            f"losses.{where}: {name}={value!r} is out of range. Write a {name} in (0, 1), or None to weight "
-            f"both labels equally"
-        )

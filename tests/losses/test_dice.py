@@ -178,6 +178,14 @@ def test_a_single_channel_of_softmax_has_no_gradient_and_of_sigmoid_one() -> Non
     assert all(float(slope[0, 0, 0]) < 0 < float(slope[0, 1, 0]) for slope in slopes[True](logits))
 
 
+def test_soft_labels_have_a_finite_gradient_too_where_a_class_is_absent() -> None:
+    labels = jnp.array([[[0.7, 0.3, 0.0], [1.0, 0.0, 0.0]]])
+    compute = jax.jit(lambda y: [jax.grad(loss, argnums=1)(jnp.zeros((1, 2, 3)), y) for loss in _every_loss().values()])
+    for slope in compute(labels):
+        assert np.isfinite(slope).all()
+        assert slope.any()
+
+
 def test_an_absent_class_may_weigh_up_to_the_limit_of_float32() -> None:
     gradients = []
     for x64 in (False, True):
