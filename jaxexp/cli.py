@@ -18,6 +18,7 @@ from jaxexp import __version__, catalog
 from jaxexp.errors import Interrupted, JaxexpError, StudyError
 
 if TYPE_CHECKING:
+    from jaxexp.launch import Order
     from jaxexp.worker import Job
 
 OK, FAILED, USAGE, REFUTED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -52,6 +53,9 @@ Yes = Annotated[bool, typer.Option("--yes", help="Go on with more than 100,000 r
 Full = Annotated[bool, typer.Option("--full", help="The study's full size: the published seeds and steps.")]
 Samples = Annotated[int | None, typer.Option(help="Trials to draw where a key has a distribution.")]
 TileOption = Annotated[str | None, typer.Option("--tile", help="Trials x seeds trained together, e.g. 8x8.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes at most; one for each CPU core where the work is long enough.")
+]
 Metric = Annotated[str | None, typer.Option(help="Show this metric alone.")]
 At = Annotated[int | None, typer.Option(help="Show the evaluation after this many steps.")]
 By = Annotated[str | None, typer.Option(help="Sort by this column; -COLUMN for descending.")]
@@ -168,6 +172,7 @@ def run(
     full: Full = False,
     samples: Samples = None,
     tile: TileOption = None,
+    workers: Workers = None,
     fresh: Fresh = False,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -184,22 +189,23 @@ def run(
         if dry_run:
             _print_plan(study, tile, yes, as_json)
             return
-        from jaxexp import display, worker
+        from jaxexp import display, launch, worker
 
         source = worker.Source(loaded.name, loaded.text, loaded.path.resolve().parent)
         job = worker.prepare(study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source)
         if not quiet:
             kept = f", {job.num_done:,} of them already there" if job.num_done else ""
             display.err.print(f"{loaded.name}: {job.plan.num_runs:,} runs in {len(job.plan.groups)} programs{kept}")
-        seconds = _train(job, quiet)
+        order = launch.Order(str(loaded.path), full, words or [], samples)
+        seconds = _train(job, order, workers, quiet)
         _report(job, folder, study, seconds, as_json)
 
 
-def _train(job: "Job", quiet: bool) -> float:
+def _train(job: "Job", order: "Order", workers: int | None, quiet: bool) -> float:
     """Does a job, shows its progress, and stops after the segment in which Ctrl-C is pressed; returns seconds."""
     import time
 
-    from jaxexp import display, worker
+    from jaxexp import devices, display, launch
 
     pressed: list[int] = []
 
@@ -210,7 +216,7 @@ def _train(job: "Job", quiet: bool) -> float:
         sys.stderr.write("\nstopping after this segment; Ctrl-C again stops at once\n")
 
     began, before = time.perf_counter(), signal.signal(signal.SIGINT, on_interrupt)
-    events = worker.work(job)
+    events = launch.spread(job, order, devices.num_cores() if workers is None else workers)
     try:
         with display.Meter(job, quiet) as meter, contextlib.closing(events):
             for event in events:

@@ -45,6 +45,11 @@ def num_threads() -> int:
     return int(given) if given.isdigit() else len(os.sched_getaffinity(0))
 
 
+def num_cores() -> int:
+    """Returns how many worker processes a job may have here: one a CPU core, one alone on an accelerator."""
+    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+
+
 def git_state(folder: Path) -> dict[str, Any]:
     """Returns the git commit of a folder and whether anything in it is not committed, or None for both."""
     commit, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain")

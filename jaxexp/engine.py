@@ -6,7 +6,7 @@ It knows neither disk nor terminal. Between two segments the caller has control:
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,14 +31,14 @@ class Segment(NamedTuple):
         tile: Which of its tiles, from 0.
         step: Steps that the tile's runs have done.
         seconds: Wall time of the segment.
-        snapshot: What `train` takes to go on from here.
+        snapshot: What `train` takes to go on from here; None where another process has it.
     """
 
     batch: Batch
     tile: int
     step: int
     seconds: float
-    snapshot: "Snapshot"
+    snapshot: "Snapshot | None" = None
 
 
 class Snapshot(NamedTuple):
@@ -60,7 +60,6 @@ class Compiled:
     """A group's compiled program with its data on the device, and the steps that fill a segment."""
 
     group: Group
-    fingerprint: str
     call: Any
     data: Any
     segment_steps: int = _FIRST_SEGMENT_STEPS
@@ -71,18 +70,25 @@ def lower(plan: Plan, group: int) -> Lowered:
     return programs.lower(plan.study.experiment, plan.groups[group], plan.tile)
 
 
-def compiled(plan: Plan, lowered: dict[int, Lowered], needed: Sequence[int]) -> Iterator[tuple[int, Compiled]]:
-    """Yields the compiled program of each needed group, the next one compiling in the background meanwhile."""
-    on_device: dict[int, Any] = {}
+def compiled(plan: Plan, lowered: Mapping[int, Lowered], needed: Sequence[int]) -> Iterator[tuple[int, Compiled]]:
+    """Yields the compiled program of each needed group, the next ones compiling in the background meanwhile.
 
+    Args:
+        plan: The plan.
+        lowered: Programs that are lowered already; the others are when they are needed.
+        needed: Groups, in the order in which they will be trained.
+    """
+    on_device: dict[int, Any] = {}
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="jaxexp-compile") as pool:
-        waiting = [(index, pool.submit(lowered[index].lowered.compile)) for index in needed]
+        known = {index: lowered[index] for index in needed if index in lowered}
+        waiting = {index: pool.submit(made.lowered.compile) for index, made in known.items()}
         try:
-            for index, future in waiting:
+            for index in needed:
                 group = plan.groups[index]
                 if id(group.data) not in on_device:  # groups with equal data share one copy
                     on_device[id(group.data)] = jax.device_put(group.data)
-                yield index, Compiled(group, lowered[index].fingerprint, future.result(), on_device[id(group.data)])
+                call = waiting[index].result() if index in waiting else lower(plan, index).lowered.compile()
+                yield index, Compiled(group, call, on_device[id(group.data)])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import configs, devices, engine, files, plans, store, trees
-from jaxexp.engine import Segment, Snapshot
+from jaxexp import checkpoints, configs, devices, engine, files, plans, store, trees
+from jaxexp.engine import Segment
 from jaxexp.errors import StoreError
 from jaxexp.plans import Batch, Group, Plan, Tile
-from jaxexp.program import Lowered, Progress
-from jaxexp.results import Result, dataset, joined, positions
+from jaxexp.program import Lowered
+from jaxexp.results import Result, dataset, positions
 from jaxexp.store import StoredPlan
 from jaxexp.study import Study
 
@@ -53,10 +53,10 @@ class Job(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """A batch that was trained and, where there is a folder, committed to it."""
+    """A batch that was trained and, where there is a folder, committed to it (by another process: no result here)."""
 
     batch: Batch
-    result: Result
+    result: Result | None
 
 
 def prepare(
@@ -96,6 +96,29 @@ def prepare(
     return _job(plan, folder, known, source or Source())
 
 
+def reopen(study: Study, folder: Path) -> Job:
+    """Returns the job of a study whose plan the folder has, for another process to take part in; checks no code.
+
+    Args:
+        study: The study.
+        folder: The run folder in which `prepare` was called for it.
+
+    Raises:
+        StoreError: If the folder has no such plan.
+    """
+    known = store.plans(folder)
+    plan = _in_folder(plans.plan(study, tile=store.tile(folder), yes=True), folder, known, None)
+    if plan.digest not in {stored.digest for stored in known}:
+        raise StoreError(f"{folder} was not asked for this study: prepare it there first")
+    pending = _pending(plan, folder)
+    return Job(plan, folder, pending, {}, plan.num_runs - sum(batch.num_runs for batch in pending))
+
+
+def _pending(plan: Plan, folder: Path | None) -> tuple[Batch, ...]:
+    there = store.committed(folder, plan.digest) if folder else set()
+    return tuple(batch for batch in plans.batches(plan) if batch.name not in there)
+
+
 def _aside(folder: Path) -> Path:
     number = 1
     while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
@@ -123,8 +146,7 @@ def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | N
 
 def _job(plan: Plan, folder: Path | None, known: Sequence[StoredPlan], source: Source | None = None) -> Job:
     """Lowers the programs, checks them against the folder's, and finds what is left to train."""
-    there = store.committed(folder, plan.digest) if folder else set()
-    pending = tuple(batch for batch in plans.batches(plan) if batch.name not in there)
+    pending = _pending(plan, folder)
     lowered = {index: engine.lower(plan, index) for index in range(len(plan.groups))}
     if folder is not None and source is not None:
         programs = {
@@ -165,6 +187,10 @@ def work(job: Job, *, keep_state: bool = False) -> Generator[Segment | Committed
     """Yields a `Segment` after each segment and a `Committed` after each batch of a job.
 
     Closing the generator commits nothing more, but checkpoints the batch in flight.
+
+    Args:
+        job: What `prepare` gave.
+        keep_state: Whether results carry the final states.
     """
     devices.use_compile_cache()
     by_group: dict[int, list[Batch]] = {}
@@ -172,12 +198,15 @@ def work(job: Job, *, keep_state: bool = False) -> Generator[Segment | Committed
         by_group.setdefault(batch.group, []).append(batch)
     for index, made in engine.compiled(job.plan, job.lowered, list(by_group)):
         for batch in by_group[index]:
-            yield from _one_batch(job, made, batch, keep_state)
+            yield from one_batch(job, made, batch, keep_state=keep_state)
 
 
-def _one_batch(job: Job, made: engine.Compiled, batch: Batch, keep_state: bool) -> Iterator[Segment | Committed]:
+def one_batch(
+    job: Job, made: engine.Compiled, batch: Batch, *, keep_state: bool = False
+) -> Generator[Segment | Committed]:
+    """Yields the events of one batch of a job: trains it, from its checkpoint if there is one, and commits it."""
     folder, digest = job.folder, job.plan.digest
-    snapshot = _restored(folder, job.plan, made.group, batch) if folder else None
+    snapshot = checkpoints.read(folder, digest, batch.name) if folder else None
     event, written, unwritten = None, time.monotonic(), False
     try:
         for event in engine.train(job.plan, made, batch, snapshot=snapshot, keep_state=keep_state):
@@ -190,42 +219,13 @@ def _one_batch(job: Job, made: engine.Compiled, batch: Batch, keep_state: bool) 
                 continue
             unwritten = True
             if folder and time.monotonic() - written > CHECKPOINT_SECONDS:
-                _checkpoint(folder, digest, event)
+                checkpoints.write(folder, digest, event)
                 written, unwritten = time.monotonic(), False
             yield event
     except GeneratorExit:
         if folder and unwritten and isinstance(event, Segment):
-            _checkpoint(folder, digest, event)
+            checkpoints.write(folder, digest, event)
         raise
-
-
-def _checkpoint(folder: Path, digest: str, segment: Segment) -> None:
-    snapshot = segment.snapshot.on_host()
-    arrays = {"where": np.asarray([snapshot.tile, snapshot.step], np.int64)}
-    arrays |= {f"leaf:{index:04d}": np.asarray(leaf) for index, leaf in enumerate(snapshot.progress.leaves)}
-    arrays["first_bad"] = np.asarray(snapshot.progress.first_bad)
-    for name in snapshot.records[0]:
-        arrays[f"record:{name}"] = np.concatenate([record[name] for record in snapshot.records])
-    if snapshot.finished:
-        whole = store.result_arrays(joined(snapshot.finished))
-        arrays |= {f"finished:{name}": values for name, values in whole.items()}
-    order = snapshot.tile * 10**9 + snapshot.step
-    store.write_checkpoint(folder, digest, segment.batch.name, order, arrays)
-
-
-def _restored(folder: Path, plan: Plan, group: Group, batch: Batch) -> Snapshot | None:
-    """The batch's newest checkpoint, if it is whole and fits the program."""
-    arrays = store.read_checkpoint(folder, plan.digest, batch.name)
-    if arrays is None:
-        return None
-
-    def named(kind: str) -> dict[str, np.ndarray]:
-        return {name.removeprefix(kind): values for name, values in arrays.items() if name.startswith(kind)}
-
-    tile, step = map(int, arrays["where"])
-    leaves = [leaf for _, leaf in sorted(named("leaf:").items())]
-    finished = [store.result_of(named("finished:"))] if named("finished:") else []
-    return Snapshot(tile, step, Progress(leaves, arrays["first_bad"]), [named("record:")], finished)
 
 
 def _of_other_plans(plan: Plan, folder: Path, known: Sequence[StoredPlan]) -> Iterator[Result]:
@@ -320,7 +320,7 @@ def run(
         [1.0, 4.0]
     """
     job = prepare(study, None if folder is None else Path(folder), tile=tile, fresh=fresh, yes=yes, source=source)
-    results = [event.result for event in work(job) if isinstance(event, Committed)]
+    results = [event.result for event in work(job) if isinstance(event, Committed) and event.result]
     if job.folder is not None:
         return collect(job)
     return dataset(job.plan.trials, job.plan.seeds, results, _attributes({"experiment": "study"}, job.plan.steps))
