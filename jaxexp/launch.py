@@ -4,6 +4,7 @@ The calling process trains until the others are ready, then hands its batch in f
 that dies is started again and its batch redone, three times at most.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import jax
 
@@ -42,22 +43,35 @@ class _Hand:
 
     def __init__(self, order: Order, job: Job, core: int | None):
         devices.use_compile_cache()
-        self.core, self.ready, self.batch = core, False, None
+        self.core, self.batch = core, cast(Batch | None, None)
+        self.ready, self.ended, self._rest = False, False, b""
         command = [sys.executable, "-m", "jaxexp.worker_process"]
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(jax.config.values["jax_compilation_cache_dir"])}
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
-        )
-        self.output = cast(IO[str], self.process.stdout)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self.output, self._input = cast(IO[bytes], self.process.stdout), cast(IO[bytes], self.process.stdin)
         self.tell(json.dumps({**order._asdict(), "folder": str(job.folder), "core": core}))
 
     def tell(self, line: str) -> None:
         """Writes a line to the worker; one that is gone is noticed when its output ends."""
         try:
-            print(line, file=self.process.stdin, flush=True)
+            self._input.write(line.encode() + b"\n")
+            self._input.flush()
         except BrokenPipeError:
             return
+
+    def heard(self) -> list[dict[str, Any]]:
+        """Returns what the worker has said since; waits for something, and notices the end."""
+        # Not readline: lines that it would have read ahead are invisible to a selector.
+        content = os.read(self.output.fileno(), 2**16)
+        self.ended = not content
+        *lines, self._rest = (self._rest + content).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Tells the worker to end, by closing the pipe that it listens to."""
+        with contextlib.suppress(BrokenPipeError):
+            self._input.close()
 
     def give(self, batch: Batch) -> None:
         """Gives the worker a batch."""
@@ -113,10 +127,9 @@ def _all_ready(hands: list[_Hand]) -> bool:
             if not hand.ready:
                 selector.register(hand.output, selectors.EVENT_READ, hand)
         for key, _ in selector.select(timeout=0) if selector.get_map() else ():
-            line = key.data.output.readline()
-            if not line:
+            key.data.ready = any("ready" in said for said in key.data.heard())
+            if key.data.ended:
                 raise JaxexpError("a worker process ended before it began; run with --workers 1 to see why")
-            key.data.ready = "ready" in json.loads(line)
     return all(hand.ready for hand in hands)
 
 
@@ -131,22 +144,18 @@ def _shared(job: Job, order: Order, hands: list[_Hand], pending: list[Batch]) ->
             _next(hand, number, pending, groups)
         while any(hand.batch for hand in hands) or pending:
             for key, _ in selector.select():
-                number = key.data
-                hand = hands[number]
-                line = hand.output.readline()
-                if not line:
+                number, hand = key.data, hands[key.data]
+                for said in hand.heard():
+                    if "batch" in said:
+                        yield Segment(by_name[said["batch"]], said["tile"], said["step"], said["seconds"])
+                    elif "committed" in said:
+                        hand.batch = None
+                        yield Committed(by_name[said["committed"]], None)
+                if hand.ended:
                     selector.unregister(hand.output)
                     hands[number] = _replaced(hand, order, job, deaths, pending)
                     selector.register(hands[number].output, selectors.EVENT_READ, number)
-                    continue
-                said = json.loads(line)
-                if "batch" in said:
-                    yield Segment(by_name[said["batch"]], said["tile"], said["step"], said["seconds"])
-                    continue
-                if "committed" in said:
-                    yield Committed(by_name[said["committed"]], None)
-                    hand.batch = None
-                _next(hand, number, pending, groups)
+                _next(hands[number], number, pending, groups)
 
 
 def _next(hand: _Hand, number: int, pending: list[Batch], groups: dict[int, int]) -> None:
@@ -164,6 +173,8 @@ def _next(hand: _Hand, number: int, pending: list[Batch], groups: dict[int, int]
 
 def _replaced(hand: _Hand, order: Order, job: Job, deaths: dict[str, int], pending: list[Batch]) -> _Hand:
     code = hand.process.wait()
+    hand.close()
+    hand.output.close()
     if hand.batch is not None:
         name = hand.batch.name
         deaths[name] = deaths.get(name, 0) + 1
@@ -179,9 +190,7 @@ def _replaced(hand: _Hand, order: Order, job: Job, deaths: dict[str, int], pendi
 def _end(hands: list[_Hand]) -> None:
     """Stops the workers after their segment; their batches in flight are checkpointed."""
     for hand in hands:
-        pipe = hand.process.stdin
-        if pipe is not None:
-            pipe.close()
+        hand.close()
     for hand in hands:
         try:
             hand.process.wait(timeout=60)
