@@ -115,8 +115,9 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
         )
     jaxpr = jax.make_jaxpr(experiment.step)(key, state, shapes, traced)
     init = jax.make_jaxpr(experiment.init)(key, shapes, traced)
-    lane_bytes = 3 * trees.num_bytes(state) + 4 * _largest(jaxpr.jaxpr)
     owners = _owners(init.jaxpr, jaxpr.jaxpr, state, shapes, traced)
+    own = [leaf for leaf, owner in zip(jax.tree.leaves(state), owners, strict=True) if owner == RUN]
+    lane_bytes = 2 * trees.num_bytes(own) + 4 * _largest(jaxpr.jaxpr)
     return Signature(state, owners, step_metrics, eval_metrics, lane_bytes, _flops(jaxpr.jaxpr))
 
 
