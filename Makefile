@@ -32,8 +32,7 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -q
 
 results: $(STAMP)
-	$(BIN)/jaxexp run velocity_init --full --name reference
-	$(BIN)/jaxexp run softmax_spiral --full --name reference
+	$(BIN)/python scripts/make_references.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

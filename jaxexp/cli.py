@@ -243,20 +243,24 @@ def _command() -> str:
 
 
 def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool) -> None:
-    from jaxexp import display, figures, statistics, tables, worker
+    from jaxexp import display, figures, files, statistics, tables, worker
 
     dataset = worker.collect(job)
     found = statistics.check(study, dataset)
     rows = tables.rows(dataset)
     saved = figures.save(dataset, study.figures, folder / "figures")
-    (folder / "summary.csv").write_text(tables.to_csv(rows))
+    files.write(folder / "summary.csv", tables.to_csv(rows).encode())
+    judged = [{**verdict._asdict(), "estimate": verdict.estimate._asdict()} for verdict in found]
+    files.write(folder / "claims.json", display.json_text(judged).encode())
+    values = {f"{number:02d}": statistics.per_seed(claim, dataset) for number, claim in enumerate(study.claims)}
+    files.write(folder / "claims.npz", files.npz_bytes({**values, "seed": dataset["seed"].values}))
     diverged = int((dataset["status"].values == 1).sum())
     computed = job.plan.num_runs - job.num_done
     if as_json:
         document = {
             "folder": folder, "runs": job.plan.num_runs, "computed": computed, "diverged": diverged,
             "seconds": seconds, "programs": len(job.plan.groups), "figures": saved, "table": rows,
-            "claims": [{**v._asdict(), "estimate": v.estimate._asdict()} for v in found],
+            "claims": judged,
         }  # fmt: skip
         display.json_document(document)
         return

@@ -25,7 +25,12 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def json_document(value: Any) -> None:
     """Prints one JSON document on standard output; numbers that JSON lacks become null."""
-    sys.stdout.write(json.dumps(_plain(value), indent=1) + "\n")
+    sys.stdout.write(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Returns a value as a JSON document; numbers that JSON lacks become null, paths text."""
+    return json.dumps(_plain(value), indent=1) + "\n"
 
 
 def _plain(value: Any) -> Any:

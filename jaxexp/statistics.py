@@ -88,14 +88,23 @@ def check(study: Study, dataset: Any) -> list[Verdict]:
     return [_verdict(claim, dataset) for claim in study.claims]
 
 
-def _verdict(claim: Claim, dataset: Any) -> Verdict:
+def per_seed(claim: Claim, dataset: Any) -> np.ndarray:
+    """Returns what a claim estimates for each seed, float32 [num_seeds].
+
+    Raises:
+        StudyError: If the claim estimates anything but one number a seed.
+    """
     values = claim.estimate(dataset)
     if tuple(values.dims) != ("seed",):
         raise StudyError(
             f"the claim {claim.statement!r} estimates an array over {tuple(values.dims)}: seeds are the replicates, so "
             "give one number a seed (select or average the other dims)"
         )
-    estimate = mean_interval(values.values, claim.confidence)
+    return values.values.astype(np.float32)
+
+
+def _verdict(claim: Claim, dataset: Any) -> Verdict:
+    estimate = mean_interval(per_seed(claim, dataset), claim.confidence)
     low, high = claim.holds.low, claim.holds.high
     if low < estimate.low and estimate.high < high and estimate.excluded == 0:
         return Verdict(claim.statement, HOLDS, estimate)
