@@ -1,0 +1,370 @@
+"""A run folder after kill -9, a crash at any write, an extension, an edit: the same bits, and nothing done twice."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxexp as jx
+from jaxexp import catalog, devices, engine, files, store, worker
+from jaxexp.errors import MismatchError, StoreError
+from jaxexp.plans import Tile
+from jaxexp.results import NOT_RUN, OK
+
+TILE = Tile(2, 2)
+WALK = '''"""How far does a walk get?"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxexp as jx
+
+DATA = (0.0, 1.0, 3.0)
+
+
+@jx.config
+class Config:
+    rate: float = 0.5
+    width: int = 1
+
+
+def init(key, data, config):
+    return jax.random.uniform(key, (config.width,))
+
+
+def step(key, state, data, config):
+    """Goes a step."""
+    pull = 0.25 * config.rate * (jnp.mean(data) - state)
+    state = state + pull + jax.random.normal(key, state.shape)
+    return state, {"distance": jnp.sum(state**2)}
+
+
+def evaluate(state, data, config):
+    return {"end": jnp.sum(state)}
+
+
+study = jx.Study(
+    experiment=jx.Experiment(init, step, evaluate),
+    config=Config(),
+    sweep=jx.grid(rate=(0.5, 1.0, 2.0), width=(1, 2)),
+    seeds=4,
+    num_steps=20,
+    evaluate_every=5,
+    log_every=3,
+    data=lambda config: np.asarray(DATA, np.float32),
+)
+'''
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from jaxexp import catalog, engine, worker
+from jaxexp.plans import Tile
+
+path, folder, events_to_live = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+worker.CHECKPOINT_SECONDS = 0
+engine._adapted = lambda *timing: 3
+job = worker.prepare(catalog.load(path).study, folder, tile=Tile(2, 2))
+for number, event in enumerate(worker.work(job, keep_state=True), 1):
+    if number == events_to_live:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+programs: dict[str, Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def compile_each_program_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(plan: Any, lowered: Any, needed: Any) -> Iterator[tuple[int, engine.Compiled]]:
+        for index in needed:
+            fingerprint = lowered[index].fingerprint
+            if fingerprint not in programs:
+                programs[fingerprint] = lowered[index].lowered.compile()
+            group = plan.groups[index]
+            yield index, engine.Compiled(group, programs[fingerprint], jax.device_put(group.data))
+
+    monkeypatch.setattr(engine, "compiled", compiled)
+
+
+def load(folder: Path, text: str = WALK) -> catalog.Loaded:
+    folder.mkdir(exist_ok=True)
+    (folder / "walk.py").write_text(text)
+    return catalog.load(str(folder / "walk.py"))
+
+
+def source(loaded: catalog.Loaded) -> worker.Source:
+    return worker.Source(loaded.name, loaded.text, loaded.path.parent)
+
+
+@pytest.fixture
+def study(tmp_path_factory: pytest.TempPathFactory) -> jx.Study:
+    return load(tmp_path_factory.mktemp("experiments")).study
+
+
+def finish(study: jx.Study, folder: Path) -> list[tuple[int, int]]:
+    """Trains what is left, and returns the runs (trial, seed) that were trained for it."""
+    events = worker.work(worker.prepare(study, folder, tile=TILE), keep_state=True)
+    results = [event.result for event in events if isinstance(event, worker.Committed)]
+    return [(int(t), int(s)) for result in results for t, s in zip(result.trial, result.seed, strict=True)]
+
+
+def chunks(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "chunks").glob("[0-9]*.npz"))}
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in sorted((folder / "chunks").glob("[0-9]*.npz"))}
+
+
+def test_killed_twice_and_started_again_gives_the_bytes_of_an_uninterrupted_run(tmp_path):
+    study = load(tmp_path / "experiments").study
+    assert len(finish(study, tmp_path / "whole")) == 24
+    path, folder = str(tmp_path / "experiments" / "walk.py"), tmp_path / "run"
+    before: dict[str, int] = {}
+    for events_to_live in (13, 14):  # segments and commits: the second life goes on in the middle of a tile
+        child = subprocess.run(
+            [sys.executable, "-c", CHILD, path, folder, str(events_to_live)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert child.returncode == -signal.SIGKILL, child.stderr
+        assert list((folder / "checkpoints").iterdir())
+        assert before.items() < times(folder).items()
+        before = times(folder)
+    finish(study, folder)
+    assert before.items() < times(folder).items()
+    assert chunks(folder) == chunks(tmp_path / "whole")
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert finish(study, folder) == []
+
+
+class Killed(BaseException):
+    """Ends a run where nobody expects it."""
+
+
+def test_a_crash_at_any_write_loses_nothing_that_was_finished(tmp_path, study, monkeypatch):
+    study = study.replace(sweep=jx.grid(rate=(0.5, 1.0, 2.0)), seeds=2)
+    monkeypatch.setattr(worker, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(engine, "_adapted", lambda *timing: 10)
+    syncs, really_sync = itertools.count(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (next(syncs), really_sync(file)))
+    finish(study, tmp_path / "whole")
+    num_syncs = next(syncs)
+    assert num_syncs >= 16  # of the record, the plan, two chunks and their checkpoints; files and folders
+    for fatal in range(1, num_syncs):
+        folder = tmp_path / f"run-{fatal}"
+        monkeypatch.setattr(os, "fsync", _fatal_at(fatal))
+        with pytest.raises(Killed):
+            finish(study, folder)
+        monkeypatch.setattr(os, "fsync", really_sync)
+        before = times(folder) if folder.exists() else {}
+        finish(study, folder)
+        assert before.items() <= times(folder).items()
+        assert chunks(folder) == chunks(tmp_path / "whole")
+
+
+def _fatal_at(fatal: int) -> Any:
+    calls = itertools.count()
+
+    def sync(file: int) -> None:
+        if next(calls) == fatal:
+            raise Killed
+
+    return sync
+
+
+def test_a_folder_is_read_while_it_is_being_written(tmp_path, study):
+    events = worker.work(worker.prepare(study, tmp_path / "run", tile=TILE))
+    committed = next(event for event in events if isinstance(event, worker.Committed))
+    dataset = jx.load(tmp_path / "run")
+    events.close()
+    done = np.zeros((6, 4), bool)
+    for trials, seeds in committed.batch.tiles:
+        done[np.ix_(trials, seeds)] = True
+    np.testing.assert_array_equal(dataset.status, np.where(done, OK, NOT_RUN))
+    np.testing.assert_array_equal(dataset.end.notnull(), np.repeat(done[..., None], 5, axis=-1))
+
+
+def test_more_seeds_compute_only_the_new_ones_and_fewer_are_a_selection(tmp_path, study):
+    whole = jx.run(study.replace(seeds=8), tile=TILE)
+    assert len(finish(study, tmp_path)) == 24
+    before = times(tmp_path)
+    more = finish(study.replace(seeds=8), tmp_path)
+    assert sorted(more) == list(itertools.product(range(6), range(4, 8)))
+    assert before.items() < times(tmp_path).items()
+    assert jx.run(study.replace(seeds=8), tmp_path).identical(whole)
+    few = jx.run(study.replace(seeds=(5, 0)), tmp_path)
+    assert finish(study.replace(seeds=(5, 0)), tmp_path) == []
+    assert few.identical(whole.sel(seed=[5, 0]))
+    assert jx.load(tmp_path).identical(whole)
+
+
+trials_asked = st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0]), min_size=1, max_size=3, unique=True)
+widths_asked = st.sampled_from([(1,), (2,), (2, 1)])
+seeds_asked = st.lists(st.sampled_from([0, 1, 2, 7, 2**32 - 1]), min_size=1, max_size=4, unique=True)
+
+
+@settings(max_examples=8)
+@given(st.lists(st.tuples(trials_asked, widths_asked, seeds_asked), min_size=2, max_size=4))
+def test_any_extensions_in_any_order_compute_each_run_once(tmp_path_factory, asked):
+    base, folder = load(tmp_path_factory.mktemp("walk")).study, tmp_path_factory.mktemp("run")
+    known: dict[tuple, np.ndarray] = {}
+    for rates, widths, seeds in asked:
+        study = base.replace(sweep=jx.grid(rate=rates, width=widths), seeds=seeds)
+        trials = list(itertools.product(rates, widths))
+        trained = {(*trials[trial], seed) for trial, seed in finish(study, folder)}
+        wanted = {(*trial, seed) for trial in trials for seed in seeds}
+        assert trained == wanted - known.keys()
+        dataset = jx.run(study, folder)
+        assert (dataset.status == OK).all()
+        for index, trial in enumerate(trials):
+            for seed in seeds:
+                ends = dataset.end.isel(trial=index).sel(seed=seed).values
+                np.testing.assert_array_equal(known.setdefault((*trial, seed), ends), ends)
+    loaded = jx.load(folder)
+    for index, trial in enumerate(zip(loaded.rate.values.tolist(), loaded.width.values.tolist(), strict=True)):
+        for seed in loaded.seed.values.tolist():
+            if (*trial, seed) in known:
+                ends = loaded.end.isel(trial=index).sel(seed=seed).values
+                np.testing.assert_array_equal(known.pop((*trial, seed)), ends)
+    assert known == {}
+
+
+def test_extended_runs_have_the_bits_of_a_run_alone(tmp_path, study):
+    jx.run(study.replace(sweep=jx.grid(rate=(1.0,)), seeds=(3, 1)), tmp_path, tile=TILE)
+    extended = jx.run(study.replace(sweep=jx.grid(rate=(0.25, 1.0)), seeds=(3, 2, 1)), tmp_path)
+    alone = jx.run(study.replace(sweep=jx.grid(rate=(0.25,)), seeds=(2,)), tile=TILE)
+    assert (extended.status == OK).all()
+    np.testing.assert_array_equal(extended.end.isel(trial=0).sel(seed=2), alone.end.isel(trial=0, seed=0))
+
+
+def test_more_steps_go_beside_the_results_of_fewer(tmp_path, study):
+    short = jx.run(study, tmp_path, tile=TILE)
+    long = jx.run(study.replace(num_steps=30), tmp_path)
+    assert long.eval_step.values.tolist() == list(range(0, 31, 5))
+    np.testing.assert_array_equal(long.end.sel(eval_step=short.eval_step), short.end)
+    assert jx.run(study, tmp_path).identical(short)
+    assert finish(study, tmp_path) == []
+
+
+EDITS_OF_WORDS = {
+    "another docstring": ('"""Goes a step."""', '"""Goes one step, and says how far it is."""'),
+    "a comment": ("DATA =", "# three points\nDATA ="),
+    "moved lines": ("@jx.config", "\n\n\n\n@jx.config"),
+    "another name of a variable": ("pull", "force"),
+    "another name of a function": ("def evaluate", "def measured"),
+    "another claim": ("num_steps=20,", 'num_steps=20,\n    claims=(jx.Claim("far", lambda d: d.end, jx.above(0)),),'),
+}
+
+
+@pytest.mark.parametrize("name", EDITS_OF_WORDS)
+def test_an_edit_that_changes_no_program_trains_nothing_anew(tmp_path, study, name):
+    old, new = EDITS_OF_WORDS[name]
+    text = WALK.replace(old, new)
+    text = text.replace("step, evaluate)", "step, measured)") if "measured" in text else text
+    assert text != WALK
+    finish(study, tmp_path / "run")
+    before = times(tmp_path / "run")
+    assert finish(load(tmp_path / "experiments", text).study, tmp_path / "run") == []
+    assert times(tmp_path / "run") == before
+
+
+EDITS_OF_SUBSTANCE = {
+    "a constant of the step": ("0.25 * config.rate", "0.26 * config.rate", "another program", "0.26"),
+    "a constant of the start": ("uniform(key, (config", "normal(key, (config", "another program", "normal"),
+    "what is evaluated": ("jnp.sum(state)}", "jnp.max(state)}", "another program", "jnp.max"),
+    "the data": ("(0.0, 1.0, 3.0)", "(0.0, 1.0, 4.0)", "other data", "--fresh"),
+    "the shape of the data": ("(0.0, 1.0, 3.0)", "(0.0, 1.0)", "other data", "--name"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS_OF_SUBSTANCE)
+def test_an_edit_that_changes_results_is_refused_with_what_changed(tmp_path, name):
+    old, new, reason, told = EDITS_OF_SUBSTANCE[name]
+    assert old in WALK
+    before = load(tmp_path / "experiments")
+    jx.run(before.study, tmp_path / "run", tile=TILE, source=source(before))
+    written = chunks(tmp_path / "run")
+    after = load(tmp_path / "experiments", WALK.replace(old, new))
+    with pytest.raises(MismatchError, match=reason) as problem:
+        jx.run(after.study, tmp_path / "run", source=source(after))
+    assert told in str(problem.value)
+    assert "use another --name, or --fresh" in str(problem.value)
+    assert chunks(tmp_path / "run") == written
+    assert jx.run(before.study, tmp_path / "run", source=source(before)).sizes["seed"] == 4
+
+
+def test_another_precision_is_refused(tmp_path, study):
+    jx.run(study, tmp_path, tile=TILE)
+    with jax.enable_x64(True), pytest.raises(MismatchError, match=r"x64: False -> True"):
+        jx.run(study, tmp_path)
+
+
+def test_another_number_of_threads_is_refused_with_the_setting(tmp_path, study):
+    assert devices.environment()["threads"] == 1
+    jx.run(study, tmp_path, tile=TILE)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["threads"] == 1
+    (tmp_path / "run.json").write_text(json.dumps(record | {"threads": 7}))
+    with pytest.raises(MismatchError, match=r"by 7 threads, this process has 1, .*set NPROC=7"):
+        jx.run(study, tmp_path)
+
+
+def test_another_tile_is_refused(tmp_path, study):
+    jx.run(study, tmp_path, tile=TILE)
+    with pytest.raises(StoreError, match=r"is trained in tiles of 2x2, not 3x2, .*leave --tile out"):
+        jx.run(study, tmp_path, tile=Tile(3, 2))
+    assert finish(study, tmp_path) == []
+
+
+def test_fresh_puts_the_old_folder_aside(tmp_path, study):
+    for number in range(3):
+        jx.run(study, tmp_path / "run", tile=TILE, fresh=True)
+        assert len(list(tmp_path.glob("run.old-*"))) == number
+    assert chunks(tmp_path / "run.old-1") == chunks(tmp_path / "run")
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path, study):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"holds other files and no run: choose another --name"):
+        jx.run(study, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_chunk_is_refused_until_it_is_removed_and_then_done_again(tmp_path, study):
+    finish(study, tmp_path)
+    whole = chunks(tmp_path)
+    damaged = tmp_path / "chunks" / next(iter(whole))
+    damaged.write_bytes(b"zeros")
+    with pytest.raises(StoreError, match=f"{damaged.name} is damaged .*: remove it and run again"):
+        jx.load(tmp_path)
+    damaged.unlink()
+    finish(study, tmp_path)
+    assert chunks(tmp_path) == whole
+
+
+def test_what_a_folder_records(tmp_path, study):
+    loaded = load(tmp_path / "experiments")
+    jx.run(loaded.study, tmp_path / "run", tile=TILE, source=source(loaded))
+    record = store.record(tmp_path / "run")
+    assert (record["experiment"], record["source"], record["tile"]) == ("walk", WALK, [2, 2])
+    assert record["fields"] == {"rate": "dynamic", "width": "static"}
+    assert record["versions"]["jax"] == jax.__version__
+    assert record["device"]["platform"] == jax.default_backend()
+    (stored,) = store.plans(tmp_path / "run")
+    assert stored.steps == (20, 5, 3)
+    assert stored.programs.keys() == {"width=1", "width=2"}
+    assert list((tmp_path / "run").rglob(f"{files.TEMPORARY}*")) == []
