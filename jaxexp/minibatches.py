@@ -51,8 +51,10 @@ def draw(key: jax.Array, cursor: Cursor, batch_size: int) -> tuple[jax.Array, Cu
     num_batches = cursor.order.shape[0] // batch_size
     if num_batches == 0:
         raise StudyError(f"batch_size={batch_size} is more than the {cursor.order.shape[0]} examples: take fewer")
-    order = jax.lax.cond(
-        cursor.position == 0, lambda: jax.random.permutation(key, cursor.order.shape[0]), lambda: cursor.order
-    ).astype(jnp.int32)
+
+    def reshuffled() -> jax.Array:
+        return jax.random.permutation(key, cursor.order.shape[0]).astype(jnp.int32)
+
+    order = jax.lax.cond(cursor.position == 0, reshuffled, lambda: cursor.order)
     indices = jax.lax.dynamic_slice(order, (cursor.position * batch_size,), (batch_size,))
-    return indices, Cursor(order, (cursor.position + 1) % num_batches)
+    return indices, Cursor(order, (cursor.position + 1) % jnp.int32(num_batches))
