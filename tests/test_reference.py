@@ -1,0 +1,168 @@
+"""The engine against plain Python loops: the same metrics at the same steps, and the same final states."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+import tiny_studies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxexp as jx
+from jaxexp import catalog, engine, plans, program, trees
+from jaxexp import study as studies
+from jaxexp.plans import Tile
+from jaxexp.results import Result
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+NUM_STEPS, SEEDS = 12, (0, 7)
+
+
+def _digits() -> jx.Study:
+    study = tiny_studies.study("mlp", (0.03, 0.1, 0.3))
+    return study.replace(data=lambda config: jax.tree.map(_widest, tuple(jx.datasets.digits())))
+
+
+def _velocity_init() -> jx.Study:
+    starts = jx.grid(velocity_init=("normal",)) * jx.paired(velocity_scale=(0.5, 0.5, 2.0), momentum=(0.5, 0.9, 0.5))
+    return _of("velocity_init").replace(sweep=starts, data=lambda config: jax.tree.map(_widest, jx.datasets.digits()))
+
+
+def _softmax_spiral() -> jx.Study:
+    study = _of("softmax_spiral")
+    net = jx.grid(hidden_units=(10,), start=("printed_points",))
+    return study.replace(
+        sweep=net * jx.paired(learning_rate=(1.0, 1.0, 0.1), l2=(1e-3, 1e-2, 1e-3)),
+        experiment=study.experiment._replace(evaluate=_without_difference(study)),
+        data=lambda config: jax.tree.map(_widest, jx.datasets.spiral_stream()),
+    )
+
+
+def _without_difference(study: jx.Study) -> Any:
+    """Its `evaluate` less the difference of two equal gradients, which is nothing but rounding."""
+
+    def evaluate(state: Any, data: Any, config: Any) -> Any:
+        metrics = study.experiment.evaluate(state, data, config)
+        return {name: value for name, value in metrics.items() if name != "gradient_difference"}
+
+    return evaluate
+
+
+def _of(name: str) -> jx.Study:
+    return catalog.load(str(EXPERIMENTS / f"{name}.py")).study
+
+
+def _widest(array: np.ndarray) -> np.ndarray:
+    """An array in the widest type of its kind that JAX allows now: models take theirs from their inputs."""
+    return array.astype(jax.dtypes.canonicalize_dtype(np.float64)) if array.dtype.kind == "f" else array
+
+
+STUDIES = {"digits": _digits, "velocity_init": _velocity_init, "softmax_spiral": _softmax_spiral}
+
+
+def _short(study: jx.Study) -> jx.Study:
+    return study.replace(seeds=SEEDS, num_steps=NUM_STEPS, evaluate_every=5, log_every=3)
+
+
+def _compiled(plan: plans.Plan) -> dict[int, engine.Compiled]:
+    lowered = {group: engine.lower(plan, group) for group in range(len(plan.groups))}
+    return dict(engine.compiled(plan, lowered, list(lowered)))
+
+
+def _trained(plan: plans.Plan, made: dict[int, engine.Compiled]) -> list[Result]:
+    events = [
+        event
+        for batch in plans.batches(plan)
+        for event in engine.train(plan, made[batch.group], batch, keep_state=True)
+    ]
+    return [event for event in events if isinstance(event, Result)]
+
+
+def _check(plan: plans.Plan, results: list[Result], tolerance: float) -> None:
+    functions = reference.compiled(plan.study)
+    num_runs = 0
+    for result in results:
+        for index, (trial, seed) in enumerate(zip(result.trial, result.seed, strict=True)):
+            config = studies.trial_config(plan.study, plan.trials, int(trial))
+            run = reference.train(functions, plan.study, config, int(seed))
+            assert result.step.tolist() == run.step
+            assert result.eval_step.tolist() == run.eval_step
+            _check_metrics(result.logged, run.logged, index, tolerance)
+            _check_metrics(result.evaluated, run.evaluated, index, tolerance)
+            leaves = [np.asarray(trees.key_to_integers(leaf)) for leaf in map(jnp.asarray, jax.tree.leaves(run.state))]
+            for got, wanted in zip(result.state, leaves, strict=True):
+                assert got[index].dtype == wanted.dtype
+                _assert_close(got[index], wanted, tolerance)
+            num_runs += 1
+    assert num_runs == plan.num_runs
+
+
+def _check_metrics(got: dict[str, np.ndarray], wanted: dict[str, list[float]], index: int, tolerance: float) -> None:
+    assert got.keys() == wanted.keys()
+    for name, values in wanted.items():
+        _assert_close(got[name][index], np.asarray(values), tolerance)
+
+
+def _assert_close(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> None:
+    np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * max(1e-30, np.abs(wanted).max(initial=0)))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(("x64", "tolerance"), [(False, 1e-5), (True, 1e-12)], ids=["float32", "float64"])
+def test_the_engine_agrees_with_plain_loops(name, x64, tolerance):
+    with jax.enable_x64(x64):
+        plan = plans.plan(_short(STUDIES[name]()), tile=Tile(2, 2))
+        assert plan.num_runs == 6
+        _check(plan, _trained(plan, _compiled(plan)), tolerance)
+
+
+@jx.config
+class Walk:
+    drift: float = 0.5
+
+
+def _walk_step(key: jax.Array, state: Any, data: Any, config: Walk) -> Any:
+    return state + config.drift + jax.random.uniform(key), {"place": state}
+
+
+walk = jx.Study(
+    experiment=jx.Experiment(
+        init=lambda key, data, config: jax.random.uniform(key),
+        step=_walk_step,
+        evaluate=lambda state, data, config: {"end": state},
+    ),
+    config=Walk(),
+    sweep=jx.grid(drift=(0.5, -1.0, 2.0)),
+    seeds=3,
+)
+
+
+@pytest.fixture(scope="module")
+def walker() -> dict[int, engine.Compiled]:
+    return _compiled(plans.plan(walk, tile=Tile(2, 2)))
+
+
+counts = st.integers(1, 40)
+
+
+@settings(max_examples=40)
+@given(num_steps=counts, evaluate_every=counts, log_every=counts, length=counts)
+def test_one_program_keeps_any_calendar(walker, num_steps, evaluate_every, log_every, length):
+    study = walk.replace(num_steps=num_steps, evaluate_every=evaluate_every, log_every=log_every)
+    plan = plans.plan(study, tile=Tile(2, 2))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(engine, "_adapted", lambda *timing: length)
+        walker[0].segment_steps = length
+        _check(plan, _trained(plan, walker), 1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 10_000])
+def test_a_run_may_record_more_than_one_call_can_hold(walker, length):
+    study = walk.replace(num_steps=2 * program.LOG_SLOTS + 5, evaluate_every=1, log_every=1, seeds=1)
+    plan = plans.plan(study, tile=Tile(2, 2))
+    walker[0].segment_steps = length
+    _check(plan, _trained(plan, walker), 1e-5)
