@@ -13,13 +13,17 @@ from jaxexp.program import key_stream, step_key
 
 
 class Run(NamedTuple):
-    """What one run gives: its state, metrics by name, and the numbers of updates done when they were taken."""
+    """What one run gives: its state, metrics by name, and the numbers of updates done when they were taken.
+
+    `not_finite` are the numbers of updates done whenever a metric was not finite, recorded or not.
+    """
 
     state: Any
     logged: dict[str, list[float]]
     evaluated: dict[str, list[float]]
     step: list[int]
     eval_step: list[int]
+    not_finite: list[int]
 
 
 class Functions(NamedTuple):
@@ -40,17 +44,24 @@ def train(functions: Functions, study: jx.Study, config: Any, seed: int) -> Run:
     data = None if study.data is None else study.data(config)
     evaluate_every = study.evaluate_every or study.num_steps
     log_every = study.log_every or evaluate_every
-    run = Run(None, {}, {}, [], [])
+    run = Run(None, {}, {}, [], [], [])
+
+    def judge(metrics: Any, num_updates: int) -> None:
+        if not all(np.isfinite(value) for value in metrics.values()):
+            run.not_finite.append(num_updates)
 
     def evaluate(state: Any, num_updates: int) -> None:
         if functions.evaluate is not None:
-            _append(run.evaluated, functions.evaluate(state, data, config))
+            metrics = functions.evaluate(state, data, config)
+            judge(metrics, num_updates)
+            _append(run.evaluated, metrics)
         run.eval_step.append(num_updates)
 
     state = functions.init(key_stream(seed, "init"), data, config)
     evaluate(state, 0)
     for step in range(study.num_steps):
         state, metrics = functions.step(step_key(seed, step), state, data, config)
+        judge(metrics, step)
         if step % log_every == 0:
             _append(run.logged, metrics)
             run.step.append(step)

@@ -16,7 +16,7 @@ import jaxexp as jx
 from jaxexp import catalog, engine, plans, program, trees
 from jaxexp import study as studies
 from jaxexp.plans import Tile
-from jaxexp.results import Result
+from jaxexp.results import NOT_FINITE, OK, Result
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NUM_STEPS, SEEDS = 12, (0, 7)
@@ -91,6 +91,8 @@ def _check(plan: plans.Plan, results: list[Result], tolerance: float) -> None:
             run = reference.train(functions, plan.study, config, int(seed))
             assert result.step.tolist() == run.step
             assert result.eval_step.tolist() == run.eval_step
+            assert result.status[index] == (NOT_FINITE if run.not_finite else OK)
+            assert result.status_step[index] == min(run.not_finite, default=-1)
             _check_metrics(result.logged, run.logged, index, tolerance)
             _check_metrics(result.evaluated, run.evaluated, index, tolerance)
             leaves = [np.asarray(trees.key_to_integers(leaf)) for leaf in map(jnp.asarray, jax.tree.leaves(run.state))]
@@ -108,7 +110,8 @@ def _check_metrics(got: dict[str, np.ndarray], wanted: dict[str, list[float]], i
 
 
 def _assert_close(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> None:
-    np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * max(1e-30, np.abs(wanted).max(initial=0)))
+    largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
+    np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * largest)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -136,7 +139,7 @@ walk = jx.Study(
         evaluate=lambda state, data, config: {"end": state},
     ),
     config=Walk(),
-    sweep=jx.grid(drift=(0.5, -1.0, 2.0)),
+    sweep=jx.grid(drift=(0.5, 2e37, -1.0)),  # the second is beyond float32 after 17 steps
     seeds=3,
 )
 
@@ -166,3 +169,15 @@ def test_a_run_may_record_more_than_one_call_can_hold(walker, length):
     plan = plans.plan(study, tile=Tile(2, 2))
     walker[0].segment_steps = length
     _check(plan, _trained(plan, walker), 1e-5)
+
+
+def test_a_run_in_float64_is_one_to_the_last_digit():
+    thirds = jx.Experiment(
+        init=lambda key, data, config: data[0] * 0,
+        step=lambda key, state, data, config: (state + config.drift / 3, {"place": state}),
+    )
+    study = walk.replace(experiment=thirds, sweep=jx.grid(drift=(0.1,)), data=lambda config: np.ones(1), num_steps=4)
+    with jax.enable_x64(True):
+        place = jx.run(study.replace(log_every=1, seeds=1), tile=Tile(1, 1)).place
+    assert place.dtype == np.float64
+    assert place.values.ravel().tolist() == [0.0, 0.1 / 3, 0.1 / 3 + 0.1 / 3, 0.1 / 3 + 0.1 / 3 + 0.1 / 3]
