@@ -247,9 +247,9 @@ def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool)
 
     dataset = worker.collect(job)
     found = statistics.check(study, dataset)
-    rows = tables.rows(dataset)
+    rows = tables.rows(dataset, shown=tables.headline(dataset))
     saved = figures.save(dataset, study.figures, folder / "figures")
-    files.write(folder / "summary.csv", tables.to_csv(rows).encode())
+    files.write(folder / "summary.csv", tables.to_csv(tables.rows(dataset)).encode())
     judged = [{**verdict._asdict(), "estimate": verdict.estimate._asdict()} for verdict in found]
     files.write(folder / "claims.json", display.json_text(judged).encode())
     values = {f"{number:02d}": statistics.per_seed(claim, dataset) for number, claim in enumerate(study.claims)}
@@ -310,7 +310,9 @@ def table(
         folder = catalog.run_folder(name, out, label or "default")
         from jaxexp import display, tables, worker
 
-        rows = tables.sorted_rows(tables.rows(worker.load(folder), metric=metric, at=at), by)
+        dataset = worker.load(folder)
+        shown = [metric] if metric else tables.headline(dataset)
+        rows = tables.sorted_rows(tables.rows(dataset, shown=shown, at=at), by)
         if as_json:
             display.json_document(rows)
         elif as_csv:

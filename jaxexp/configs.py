@@ -79,7 +79,7 @@ def dynamic(default: Any, *, minimum: float | None = None, maximum: float | None
     return dataclasses.field(default=default, metadata={_KEY: _Wish(True, minimum, maximum)})
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(static, dynamic, dataclasses.field))
+@dataclass_transform(frozen_default=True)
 def config(cls: type[T]) -> type[T]:
     """Makes a class a config: a frozen dataclass, and a pytree whose leaves are its dynamic fields.
 

@@ -23,6 +23,13 @@ def metrics(dataset: Any) -> list[str]:
     return evaluated + [name for name, dims in named.items() if dims[-1] == "step"]
 
 
+def headline(dataset: Any) -> list[str]:
+    """Returns the metrics that a table shows unasked: those of evaluation, or the step's where there are none."""
+    names = metrics(dataset)
+    evaluated = [name for name in names if dataset[name].dims[-1] == "eval_step"]
+    return evaluated or names
+
+
 def steps_shown(dataset: Any, at: int | None = None) -> list[int]:
     """Returns the evaluations that a table shows: the first after training began and the last, or the one asked for.
 
@@ -39,28 +46,29 @@ def steps_shown(dataset: Any, at: int | None = None) -> list[int]:
     return sorted({later[0], later[-1]}) if later else []
 
 
-def rows(dataset: Any, *, metric: str | None = None, at: int | None = None) -> list[dict[str, Any]]:
+def rows(dataset: Any, *, shown: Sequence[str] | None = None, at: int | None = None) -> list[dict[str, Any]]:
     """Returns one dict a trial: its hyperparameters, n, diverged, and each metric's mean and interval's half-width.
 
     Only runs with status 0 are scored; those that diverged are counted.
 
     Args:
         dataset: Results.
-        metric: The one metric to show; all where None.
+        shown: The metrics to show; all where None.
         at: The evaluation to show; the first and the last where None.
 
     Raises:
         StudyError: If there is no such metric or evaluation.
     """
     names = metrics(dataset)
-    if metric is not None and metric not in names:
-        raise StudyError(f"there is no metric {metric!r}{suggestion(metric, names)}")
+    for name in shown or ():
+        if name not in names:
+            raise StudyError(f"there is no metric {name!r}{suggestion(name, names)}")
     status = dataset["status"].values
     columns: dict[str, np.ndarray | list[Any]] = {name: dataset[name].values for name in varied(dataset)}
     columns["n"] = (status == OK).sum(1)
     columns["diverged"] = (status == NOT_FINITE).sum(1)
     columns["not run"] = (status == NOT_RUN).sum(1)
-    for name in [metric] if metric else names:
+    for name in names if shown is None else shown:
         for title, values in _at(dataset, name, at):
             columns[title], columns[f"{title} ±"] = _mean_and_half_width(values, status == OK)
     lists = {name: np.asarray(column).tolist() for name, column in columns.items()}

@@ -50,7 +50,7 @@ def test_sorting_puts_what_is_missing_last_and_names_are_checked(dataset):
     with pytest.raises(StudyError, match="did you mean 'rate'"):
         tables.sorted_rows(rows, "rat")
     with pytest.raises(StudyError, match="did you mean 'accuracy'"):
-        tables.rows(dataset, metric="accurac")
+        tables.rows(dataset, shown=["accurac"])
     with pytest.raises(StudyError, match="nothing was evaluated at step 5: evaluated at 0, 10"):
         tables.rows(dataset, at=5)
 
