@@ -153,7 +153,9 @@ study = jx.Study(
     ),
 )
 full = study.replace(
-    sweep=printed + jx.grid(hidden_units=(0, 10, 30, 100), learning_rate=(0.1, 0.3, 1.0), l2=(1e-4, 1e-3, 1e-2)),
+    sweep=printed
+    + jx.grid(hidden_units=(0, 10, 30, 100))
+    + jx.grid(hidden_units=(0, 10), learning_rate=(0.3, 1.0), l2=(1e-4, 1e-3, 1e-2)),
     seeds=256,
 )
 
