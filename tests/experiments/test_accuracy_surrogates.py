@@ -1,0 +1,143 @@
+"""Training for accuracy by surrogates: the printed table, closed forms, shares of starts, and runs that diverge."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxexp as jx
+from jaxexp import catalog, plans
+
+ROOT = Path(__file__).parents[2]
+LOADED = catalog.load(str(ROOT / "experiments" / "accuracy_surrogates.py"))
+MODULE = sys.modules["experiments.accuracy_surrogates"]
+STUDY, FULL = LOADED.study, LOADED.full
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "perceptron_table.json").read_text())
+TILE = plans.Tile(1, 64)  # the same in all tests, so that each surrogate is compiled once
+INPUTS, LABELS = jx.datasets.five_points()
+
+
+def _run(seeds=1, num_steps=10_000, evaluate_every=None, **trial):
+    """Runs one trial of the study."""
+    changed = STUDY.replace(seeds=seeds, num_steps=num_steps, evaluate_every=evaluate_every)
+    return jx.run(changed.replace(sweep=jx.cases(trial)), tile=TILE).isel(trial=0)
+
+
+def _printed():
+    """Runs the question's own start for 9999 steps, in the precision that JAX is set to."""
+    _, _, weight, bias = GOLDEN["rows"][0]
+    start = {"weight_start": weight, "bias_start": bias, "start_spread": 0.0}
+    return _run(num_steps=9999, evaluate_every=1, surrogate="sigmoid_squared_error", **start).isel(seed=0)
+
+
+def _largest_relative_error(run):
+    epochs, *columns = zip(*GOLDEN["rows"], strict=True)
+    at = run.sel(eval_step=list(epochs))
+    measured = np.stack([at.surrogate_loss, at.weight, at.bias])
+    return np.abs(measured / np.asarray(columns) - 1).max()
+
+
+def test_the_engine_prints_the_golden_rows_and_the_start_is_as_good_as_the_end():
+    run = _printed()
+    assert len(GOLDEN["rows"]) == 16
+    assert run.weight.dtype == np.float32
+    assert _largest_relative_error(run) <= 5e-7
+    assert run.accuracy.isel(eval_step=[0, -1]).values == pytest.approx(0.8)
+
+
+def test_in_double_precision_the_golden_rows_differ_by_their_own_rounding():
+    with jax.enable_x64(True):
+        run = _printed()
+    assert run.weight.dtype == np.float64
+    assert _largest_relative_error(run) <= 2e-6
+
+
+def test_the_linear_model_reaches_its_closed_form():
+    with jax.enable_x64(True):
+        run = _run(surrogate="linear_squared_error").isel(seed=0, eval_step=-1)
+    found = [float(run[name]) for name in ("weight", "bias", "surrogate_loss", "accuracy")]
+    np.testing.assert_allclose(found, [-1 / 46, 21 / 46, 27 / 115, 3 / 5], rtol=1e-7)
+    columns = np.stack([INPUTS[:, 0], np.ones(5)], axis=1).astype(np.float64)
+    np.testing.assert_allclose(np.linalg.lstsq(columns, LABELS)[0], found[:2], rtol=1e-7)
+    assert float(run.right_at_best_threshold) == 0
+
+
+def test_the_threshold_chosen_afterwards_is_the_best_of_all_and_never_gets_five():
+    params = np.random.RandomState(0).normal(size=(2, 200)).astype(np.float32)
+    points = jx.datasets.five_points()
+
+    def evaluated(weight, bias):
+        return MODULE.evaluate(({"weight": weight, "bias": bias}, 0), points, MODULE.Config())
+
+    found = jax.vmap(evaluated)(*map(jnp.asarray, params))
+    most = []
+    for weight, bias in params.T:
+        outputs = INPUTS[:, 0] * weight + bias
+        cuts = np.concatenate([[-np.inf], outputs])
+        most.append(max(int(((outputs > cut) == LABELS).sum()) for cut in cuts))
+    assert set(most) == {3, 4}  # a falling score and a rising one; no threshold gets five
+    np.testing.assert_array_equal(found["right_at_best_threshold"], np.asarray(most) == 4)
+
+
+def test_a_sigmoid_and_squared_error_get_a_third_of_4096_starts_right():
+    right = _run(seeds=4096, surrogate="sigmoid_squared_error").right
+    assert 0.16 < right.isel(eval_step=0).mean() < 0.19
+    assert 0.32 <= right.isel(eval_step=-1).mean() <= 0.37
+
+
+@pytest.mark.parametrize("surrogate", ["linear_squared_error", "cross_entropy", "hinge"])
+def test_a_loss_that_grows_with_the_outlier_gets_no_start_right(surrogate):
+    run = _run(seeds=64, surrogate=surrogate)
+    assert (run.status == 0).all()
+    assert run.right.isel(eval_step=0).sum() > 0
+    assert run.right.isel(eval_step=-1).sum() == 0
+
+
+def test_an_evolution_strategy_gets_nearly_all_starts_right_and_then_stops():
+    after = {steps: _run(seeds=256, num_steps=steps, **MODULE.EVOLUTION) for steps in (500, 600)}
+    assert after[500].right.isel(eval_step=-1).mean() >= 0.96
+    np.testing.assert_array_equal(after[500].weight.isel(eval_step=-1), after[600].weight.isel(eval_step=-1))
+
+
+def test_annealing_lowers_the_temperature():
+    labels = jnp.asarray(LABELS)
+    sharp, annealed = (
+        MODULE.Config(surrogate="smoothed_zero_one", temperature=t, annealing_rate=r) for t, r in ((0.5, 0), (2, 0.1))
+    )
+    outputs = jnp.asarray([-1.0, 0.5, 2.0, -0.3, 4.0])
+    later = MODULE.loss(outputs, labels, annealed, np.log(4) / 0.1)
+    assert later == pytest.approx(float(MODULE.loss(outputs, labels, sharp, 0)), rel=1e-6)
+    assert MODULE.loss(outputs, labels, annealed, 0) != pytest.approx(float(later), rel=1e-2)
+
+
+def test_a_run_that_is_not_finite_is_never_scored():
+    sweep = jx.grid(surrogate=("linear_squared_error",), learning_rate=(0.1, 0.01))  # above .056 it diverges
+    dataset = jx.run(STUDY.replace(sweep=sweep, seeds=2, num_steps=5000), tile=TILE)
+    assert dataset.status.values.tolist() == [[1, 1], [0, 0]]
+    scored = [MODULE.measured("right", {**MODULE.LINEAR, "learning_rate": rate})(dataset) for rate in (0.1, 0.01)]
+    assert np.isnan(scored[0]).all()
+    assert scored[1].values.tolist() == [0, 0]
+
+
+def test_the_whole_study_in_short_is_finite_gives_a_number_a_seed_and_can_be_drawn():
+    dataset = jx.run(STUDY.replace(seeds=3, num_steps=20), tile=TILE)
+    assert (dataset.status == 0).all()
+    for claim in STUDY.claims:
+        estimate = claim.estimate(dataset)
+        assert estimate.dims == ("seed",)
+        assert np.isfinite(estimate).all()
+    for draw in STUDY.figures:
+        figure = draw(dataset)
+        assert "n = 3 starts" in figure._suptitle.get_text() + figure.axes[0].get_title()
+
+
+def test_both_sizes_plan_one_program_a_surrogate_and_need_no_yes():
+    for study in (STUDY, FULL):
+        plan = plans.plan(study)
+        assert len(plan.groups) == 9
+        assert len(plan.seeds) >= 4096
+        assert plan.num_runs <= plans.MANY_RUNS
