@@ -4,6 +4,7 @@ A file is written under a temporary name, flushed to the disk, and renamed: the 
 Knows nothing of what the files mean.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -96,7 +97,14 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
             content = io.BytesIO()
             np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # dated 1980, whenever it is written
+        archive.comment = _seal(archive)
     return buffer.getvalue()
+
+
+def _seal(archive: zipfile.ZipFile) -> bytes:
+    """A digest of all members' names and checksums: a member that is gone from the archive's index is missed."""
+    members = sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist())
+    return hashlib.sha256(repr(members).encode()).hexdigest().encode()
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -107,7 +115,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return {info.filename.removesuffix(".npy"): _read_member(archive, info) for info in archive.infolist()}
+            arrays = {info.filename.removesuffix(".npy"): _read_member(archive, info) for info in archive.infolist()}
+            if archive.comment != _seal(archive):
+                raise ValueError("its seal does not fit its members")
+            return arrays
     except Exception as problem:  # a damaged header can make NumPy's parser raise anything
         raise StoreError(f"{path} is damaged or no archive of arrays ({problem}): remove it and run again") from problem
 

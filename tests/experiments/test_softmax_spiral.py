@@ -101,7 +101,7 @@ def test_plans_one_program_a_width_and_start():
         ("random", 10),
         ("random", 100),
     ]
-    assert len(full) == 2 + 4 * 3 * 3
+    assert len(full) == 2 + 4 + 2 * 6 - 2  # two trials stand in both grids
     assert studies.seeds(LOADED.full).size == 256
     assert STUDY.num_steps == LOADED.full.num_steps == 10_000
 
