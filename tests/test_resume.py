@@ -261,6 +261,7 @@ def test_more_steps_go_beside_the_results_of_fewer(tmp_path, study):
     long = jx.run(study.replace(num_steps=30), tmp_path)
     assert long.eval_step.values.tolist() == list(range(0, 31, 5))
     np.testing.assert_array_equal(long.end.sel(eval_step=short.eval_step), short.end)
+    np.testing.assert_array_equal(jx.load(tmp_path).end, long.end)
     assert jx.run(study, tmp_path).identical(short)
     assert finish(study, tmp_path) == []
 
