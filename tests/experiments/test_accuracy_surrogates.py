@@ -73,7 +73,7 @@ def test_the_threshold_chosen_afterwards_is_the_best_of_all_and_never_gets_five(
     def evaluated(weight, bias):
         return MODULE.evaluate(({"weight": weight, "bias": bias}, 0), points, MODULE.Config())
 
-    found = jax.vmap(evaluated)(*map(jnp.asarray, params))
+    found = jax.jit(jax.vmap(evaluated))(*params)
     most = []
     for weight, bias in params.T:
         outputs = INPUTS[:, 0] * weight + bias
@@ -89,18 +89,18 @@ def test_a_sigmoid_and_squared_error_get_a_third_of_4096_starts_right():
     assert 0.32 <= right.isel(eval_step=-1).mean() <= 0.37
 
 
-@pytest.mark.parametrize("surrogate", ["linear_squared_error", "cross_entropy", "hinge"])
+@pytest.mark.parametrize("surrogate", ["cross_entropy", "hinge"])
 def test_a_loss_that_grows_with_the_outlier_gets_no_start_right(surrogate):
-    run = _run(seeds=64, surrogate=surrogate)
+    run = _run(seeds=64, num_steps=5000, surrogate=surrogate)
     assert (run.status == 0).all()
     assert run.right.isel(eval_step=0).sum() > 0
     assert run.right.isel(eval_step=-1).sum() == 0
 
 
 def test_an_evolution_strategy_gets_nearly_all_starts_right_and_then_stops():
-    after = {steps: _run(seeds=256, num_steps=steps, **MODULE.EVOLUTION) for steps in (500, 600)}
-    assert after[500].right.isel(eval_step=-1).mean() >= 0.96
-    np.testing.assert_array_equal(after[500].weight.isel(eval_step=-1), after[600].weight.isel(eval_step=-1))
+    run = _run(seeds=256, num_steps=600, evaluate_every=500, **MODULE.EVOLUTION)
+    assert run.right.sel(eval_step=500).mean() >= 0.96
+    np.testing.assert_array_equal(run.weight.sel(eval_step=500), run.weight.sel(eval_step=600))
 
 
 def test_annealing_lowers_the_temperature():
@@ -115,7 +115,7 @@ def test_annealing_lowers_the_temperature():
 
 
 def test_a_run_that_is_not_finite_is_never_scored():
-    sweep = jx.grid(surrogate=("linear_squared_error",), learning_rate=(0.1, 0.01))  # above .056 it diverges
+    sweep = jx.grid(surrogate=("linear_squared_error",), learning_rate=(0.1, 0.01))  # above .055 it diverges
     dataset = jx.run(STUDY.replace(sweep=sweep, seeds=2, num_steps=5000), tile=TILE)
     assert dataset.status.values.tolist() == [[1, 1], [0, 0]]
     scored = [MODULE.measured("right", {**MODULE.LINEAR, "learning_rate": rate})(dataset) for rate in (0.1, 0.01)]
