@@ -111,14 +111,17 @@ def test_the_cuts_are_really_made(trained, monkeypatch):
     assert [event.step for event in events if isinstance(event, engine.Segment)] == [1, 3, 6]
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 5, 12])  # segments: in the first tile, at its end, in the second, at last
+# Segments: in the first tile, at its end, in the third (that has a run that is not finite any more), at last.
+@pytest.mark.parametrize("stop_after", [1, 3, 8, 12])
 def test_resumed_from_a_checkpoint(trained, tmp_path, monkeypatch, stop_after):
-    trainer, every = trained
+    trainer, _ = trained
+    rates = (*LEARNING_RATES, DIVERGING)
+    every = trainer.digests(rates)
     monkeypatch.setattr(plans, "_MAX_BATCHES", 1)  # all four tiles in one batch
     monkeypatch.setattr(engine, "_adapted", lambda *timing: 2)
     monkeypatch.setattr(engine, "compiled", lambda *plan: iter([(0, trainer.made)]))
     trainer.made.segment_steps = 2  # three segments a tile
-    study = tiny_studies.study(trainer.name)
+    study = tiny_studies.study(trainer.name, rates)
     events = worker.work(worker.prepare(study, tmp_path, tile=TILE), keep_state=True)
     before = list(itertools.islice(events, stop_after))
     events.close()
