@@ -111,6 +111,8 @@ def check_size(study: Study, yes: bool) -> None:
         TooManyRunsError: If it has over 100,000 runs and `yes` was not said.
     """
     num_trials, num_seeds = sweeps.size(study.sweep), len(studies.seeds(study))
+    if num_trials <= MANY_RUNS < num_trials * num_seeds:  # rows that repeat earlier ones are no trials
+        num_trials = len(studies.table(studies.check(study)))
     if num_trials * num_seeds > MANY_RUNS and not yes:
         raise TooManyRunsError(
             f"{num_trials:,} trials x {num_seeds:,} seeds = {num_trials * num_seeds:,} runs, more than {MANY_RUNS:,}: "
