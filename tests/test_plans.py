@@ -182,6 +182,8 @@ def test_over_a_hundred_thousand_runs_need_a_yes():
         plans.plan(large)
     assert plans.plan(large, yes=True).num_runs == 101_000
     assert plans.plan(large.replace(seeds=100)).num_runs == 100_000
+    repeated = jx.cases(*({"rate": float(row % 500)} for row in range(1000)))
+    assert plans.plan(large.replace(sweep=repeated)).num_runs == 50_500
 
 
 def test_the_digest_stands_for_trials_seeds_steps_and_tile_and_nothing_else():
@@ -222,7 +224,8 @@ def test_the_summary_counts_what_is_left_to_do():
 
 
 WRONG = {
-    "no seed": ({"seeds": 0}, "seeds=0 has no seed"),
+    "no seed": ({"seeds": 0}, "seeds=0 .*: write `seeds=8`"),
+    "an empty list of seeds": ({"seeds": ()}, r"seeds=\(\) has no seed: write `seeds=8`"),
     "a seed twice": ({"seeds": (3, 1, 3)}, "seed 3 is listed twice"),
     "a negative seed": ({"seeds": (-1,)}, "seed -1 is no integer from 0 to 4294967295"),
     "a seed too large": ({"seeds": (2**32,)}, "seed 4294967296 is no integer"),
