@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb needs it: `--help` and `list` answer at 
 
 import contextlib
 import inspect
+import json
 import shlex
 import signal
 import sys
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 
 from jaxexp import __version__, catalog
-from jaxexp.errors import Interrupted, JaxexpError, StudyError
+from jaxexp.errors import Interrupted, JaxexpError, StudyError, Terminated
 
 if TYPE_CHECKING:
     from jaxexp.launch import Order
     from jaxexp.worker import Job
 
-OK, FAILED, USAGE, REFUTED, INTERRUPTED = 0, 1, 2, 3, 130
+USAGE, REFUTED, INTERRUPTED, TERMINATED = 2, 3, 130, 143
 
 app = typer.Typer(
     name="jaxexp",
@@ -68,7 +69,7 @@ def _errors(as_json: bool) -> Iterator[None]:
     try:
         yield
     except Interrupted as stop:
-        _fail(str(stop), INTERRUPTED, as_json, "")
+        _fail(str(stop), TERMINATED if isinstance(stop, Terminated) else INTERRUPTED, as_json, "")
     except KeyboardInterrupt:
         _fail("interrupted at once; what was committed is kept", INTERRUPTED, as_json, "")
     except JaxexpError as problem:
@@ -86,13 +87,11 @@ def _fail(message: str, code: int, as_json: bool, prefix: str) -> NoReturn:
 
 @app.callback(invoke_without_command=True)
 def _start(
-    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
 ) -> None:
     if version:
         typer.echo(f"jaxexp {__version__}")
         raise typer.Exit
-    del context
 
 
 @app.command("list")
@@ -100,8 +99,6 @@ def list_experiments(as_json: Json = False) -> None:
     """List the experiments of this folder, each with its question."""
     found = catalog.entries()
     if as_json:
-        import json
-
         typer.echo(json.dumps([{"name": e.name, "question": e.question, "path": str(e.path)} for e in found], indent=1))
         return
     if not found:
@@ -209,13 +206,14 @@ def _train(job: "Job", order: "Order", workers: int | None, quiet: bool) -> floa
 
     pressed: list[int] = []
 
-    def on_interrupt(number: int, _frame: Any) -> None:
-        if pressed:
+    def on_signal(number: int, _frame: Any) -> None:
+        if pressed and number == signal.SIGINT:
             raise KeyboardInterrupt
         pressed.append(number)
         sys.stderr.write("\nstopping after this segment; Ctrl-C again stops at once\n")
 
-    began, before = time.perf_counter(), signal.signal(signal.SIGINT, on_interrupt)
+    began = time.perf_counter()
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     events = launch.spread(job, order, devices.num_cores() if workers is None else workers)
     try:
         with display.Meter(job, quiet) as meter, contextlib.closing(events):
@@ -224,9 +222,12 @@ def _train(job: "Job", order: "Order", workers: int | None, quiet: bool) -> floa
                 if pressed:
                     break
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if pressed:
-        raise Interrupted(f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {_command()}")
+        raise (Terminated if signal.SIGTERM in pressed else Interrupted)(
+            f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {_command()}"
+        )
     return time.perf_counter() - began
 
 
@@ -243,31 +244,22 @@ def _command() -> str:
 
 
 def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool) -> None:
-    from jaxexp import display, figures, files, statistics, tables, worker
+    from jaxexp import display, report, tables, worker
 
-    dataset = worker.collect(job)
-    found = statistics.check(study, dataset)
-    rows = tables.rows(dataset, shown=tables.headline(dataset))
-    saved = figures.save(dataset, study.figures, folder / "figures")
-    files.write(folder / "summary.csv", tables.to_csv(tables.rows(dataset)).encode())
-    judged = [{**verdict._asdict(), "estimate": verdict.estimate._asdict()} for verdict in found]
-    files.write(folder / "claims.json", display.json_text(judged).encode())
-    values = {f"{number:02d}": statistics.per_seed(claim, dataset) for number, claim in enumerate(study.claims)}
-    files.write(folder / "claims.npz", files.npz_bytes({**values, "seed": dataset["seed"].values}))
-    diverged = int((dataset["status"].values == 1).sum())
+    made = report.write(folder, study, worker.collect(job))
     computed = job.plan.num_runs - job.num_done
     if as_json:
         document = {
-            "folder": folder, "runs": job.plan.num_runs, "computed": computed, "diverged": diverged,
-            "seconds": seconds, "programs": len(job.plan.groups), "figures": saved, "table": rows,
-            "claims": judged,
+            "folder": folder, "runs": job.plan.num_runs, "computed": computed, "diverged": made.num_diverged,
+            "seconds": seconds, "programs": len(job.plan.groups), "figures": made.figures, "table": made.rows,
+            "claims": report.plain(made.verdicts),
         }  # fmt: skip
         display.json_document(document)
         return
-    display.table(*tables.cells(rows), limit=30)
-    display.out.print(f"{computed:,} runs computed in {display.duration(seconds)}, {diverged} diverged")
-    display.verdicts(found)
-    for path in saved:
+    display.table(*tables.cells(made.rows), limit=30)
+    display.out.print(f"{computed:,} runs computed in {display.duration(seconds)}, {made.num_diverged} diverged")
+    display.verdicts(made.verdicts)
+    for path in made.figures:
         display.out.print(f"figure  {path}", markup=False)
     display.out.print(f"run     {folder}", markup=False)
 
@@ -289,8 +281,8 @@ def status(name: RunName, out: Out = Path("results"), label: Label = None, as_js
         }  # fmt: skip
         if as_json:
             display.json_document(about)
-            return
-        display.table(["", ""], [[key.replace("_", " "), str(value)] for key, value in about.items()], 20)
+        else:
+            display.table(["", ""], [[key.replace("_", " "), str(value)] for key, value in about.items()], 20)
 
 
 @app.command()
@@ -334,8 +326,8 @@ def plot(name: RunName, out: Out = Path("results"), label: Label = None, as_json
         saved = figures.save(worker.load(folder), drawings, folder / "figures")
         if as_json:
             display.json_document({"figures": saved})
-        for path in [] if as_json else saved:
-            display.out.print(str(path), markup=False)
+        else:
+            display.out.print(*saved, sep="\n", markup=False)
 
 
 @app.command()
@@ -343,12 +335,12 @@ def check(name: RunName, out: Out = Path("results"), label: Label = None, as_jso
     """Judge the claims of a run's experiment: holds, refuted or not shown. Exit code 3 where one is refuted."""
     with _errors(as_json):
         folder = catalog.run_folder(name, out, label or "default")
-        from jaxexp import display, statistics, store, worker
+        from jaxexp import display, report, statistics, store, worker
 
         study = catalog.load(store.record(folder)["experiment"]).study
         found = statistics.check(study, worker.load(folder))
         if as_json:
-            display.json_document([{**v._asdict(), "estimate": v.estimate._asdict()} for v in found])
+            display.json_document(report.plain(found))
         else:
             display.verdicts(found)
         if any(verdict.verdict == statistics.REFUTED for verdict in found):

@@ -3,8 +3,6 @@
 Results go to standard output, all else to standard error, so that `--json` and pipes stay clean.
 """
 
-import json
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from jaxexp import files
 from jaxexp.engine import Segment
 from jaxexp.worker import Committed, Job
 
@@ -25,22 +24,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def json_document(value: Any) -> None:
     """Prints one JSON document on standard output; numbers that JSON lacks become null."""
-    sys.stdout.write(json_text(value))
-
-
-def json_text(value: Any) -> str:
-    """Returns a value as a JSON document; numbers that JSON lacks become null, paths text."""
-    return json.dumps(_plain(value), indent=1) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+    sys.stdout.write(files.json_text(value))
 
 
 def table(titles: Sequence[str], lines: Sequence[Sequence[str]], limit: int) -> None:

@@ -39,6 +39,10 @@ class Interrupted(JaxexpError):
     """Training was asked to stop and did, with everything finished so far committed."""
 
 
+class Terminated(Interrupted):
+    """The same, asked for by SIGTERM."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Returns ``; did you mean 'x'?`` for the known name nearest to `name`, else the list of them.
 

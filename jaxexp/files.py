@@ -7,6 +7,7 @@ Knows nothing of what the files mean.
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import zipfile
@@ -148,3 +149,18 @@ def text_array(value: Any) -> np.ndarray:
 def array_text(array: np.ndarray) -> Any:
     """Returns the JSON document that `text_array` made an array of."""
     return json.loads(array.tobytes().decode())
+
+
+def json_text(value: Any) -> str:
+    """Returns a value as a JSON document; numbers that JSON lacks become null, paths text."""
+    return json.dumps(_jsonable(value), indent=1) + "\n"
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(part) for key, part in value.items()}
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(part) for part in value]
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -173,6 +173,9 @@ def _next(hand: _Hand, number: int, pending: list[Batch], groups: dict[int, int]
 
 def _replaced(hand: _Hand, order: Order, job: Job, deaths: dict[str, int], pending: list[Batch]) -> _Hand:
     code = hand.process.wait()
+    deaths[""] = deaths.get("", 0) + 1
+    if deaths[""] > _MAX_DEATHS * 4:
+        raise JaxexpError(f"worker processes keep ending (exit {code}); run with --workers 1 to see why")
     hand.close()
     hand.output.close()
     if hand.batch is not None:

@@ -13,7 +13,7 @@ from jaxexp import configs
 from jaxexp import sweep as sweeps
 from jaxexp.configs import Field
 from jaxexp.errors import ConfigError, SweepError, suggestion
-from jaxexp.study import Study
+from jaxexp.study import MAX_NUM_SEEDS, Study
 
 _COUNTS = ("num_steps", "evaluate_every", "log_every")
 _SPACINGS: Mapping[str, Callable[..., Any]] = {
@@ -162,6 +162,8 @@ def _seeds(text: str) -> int | tuple[int, ...]:
             low, high = (int(part) for part in text.split(":"))
             if low >= high:
                 raise SweepError(f"seeds={text} is empty: write the first and one past the last, e.g. seeds=0:64")
+            if high - low > MAX_NUM_SEEDS:
+                raise SweepError(f"seeds={text} are {high - low:,}, more than {MAX_NUM_SEEDS:,}")
             return tuple(range(low, high))
         return int(text) if "," not in text else tuple(int(part) for part in text.split(","))
     except ValueError as problem:

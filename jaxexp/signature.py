@@ -25,6 +25,8 @@ _NOT_CONCRETE = (
 
 _TAKEN = ("trial", "seed", "step", "eval_step", "status", "status_step")
 
+_MOST_BYTES = 2**40
+
 SHARED, SEED, RUN = 0, 1, 2
 """Who owns a leaf of the state: all runs together, all trials of a seed together, or each run its own."""
 
@@ -107,6 +109,8 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
     if experiment.evaluate is not None:
         evaluated = _trace("evaluate", experiment.evaluate, config, (state, shapes), traced)
     taken = (*_TAKEN, *configs.fields(config))
+    if trees.num_bytes(state) > _MOST_BYTES:
+        raise StudyError(f"the state of one run takes {trees.num_bytes(state):,} bytes: make the model smaller")
     step_metrics, eval_metrics = (_metric_names(*pair, taken) for pair in (("step", metrics), ("evaluate", evaluated)))
     both = set(step_metrics) & set(eval_metrics)
     if both:
@@ -141,13 +145,16 @@ def _trace(name: str, function: Callable[..., Any], config: Any, arguments: Sequ
         fields, first = " and ".join(map(repr, culprits)), culprits[0]
         raise StudyError(
             f"{name} uses the dynamic field {fields} where Python needs its value (an `if`, a shape or a range): "
-            f"mark it static, `{first}: {_kind(config, first)} = jx.static({getattr(config, first)!r})`, "
+            f"mark it static, `{first}: {_kind(config, first)} = jx.static({_default(config, first)!r})`, "
             "or use jnp.where"
         ) from problem
-    except (TypeError, ValueError, AttributeError, KeyError, IndexError, NameError) as problem:
-        if isinstance(problem, JaxexpError):
-            raise
-        raise StudyError(f"{name} cannot be traced: {type(problem).__name__}: {_first_line(problem)}") from problem
+    except JaxexpError:
+        raise
+    except Exception as problem:  # the experiment's own code may raise anything
+        static = [f"{f.name}={getattr(config, f.name)!r}" for f in configs.fields(config).values() if not f.dynamic]
+        where = f" (with {', '.join(static)})" if static else ""
+        told = f"{type(problem).__name__}: {_first_line(problem)}"
+        raise StudyError(f"{name} cannot be traced: {told}{where}") from problem
 
 
 def _culprits(function: Callable[..., Any], config: Any, arguments: Sequence[Any], traced: Any) -> list[str]:
@@ -170,6 +177,12 @@ def _culprits(function: Callable[..., Any], config: Any, arguments: Sequence[Any
 
 def _kind(config: Any, name: str) -> str:
     return configs.fields(config)[name].type.__name__
+
+
+def _default(config: Any, name: str) -> Any:
+    """The field's declared default, or else its value here."""
+    declared = next(field.default for field in dataclasses.fields(config) if field.name == name)
+    return getattr(config, name) if declared is dataclasses.MISSING else declared
 
 
 def _first_line(problem: BaseException) -> str:

@@ -16,6 +16,7 @@ from jaxexp.experiment import Experiment
 from jaxexp.sweep import MISSING, Sweep
 
 MAX_SEED = 2**32 - 1
+MAX_NUM_SEEDS = 10**8
 MAX_STEPS = 2**31 - 2
 
 
@@ -134,7 +135,11 @@ def seeds(study: Study) -> np.ndarray:
     Raises:
         StudyError: If there is none, one comes twice, or one is no integer from 0 to 2^32 - 1.
     """
-    listed = list(range(study.seeds)) if isinstance(study.seeds, int) else list(study.seeds)
+    if isinstance(study.seeds, int):
+        if not 0 < study.seeds <= MAX_NUM_SEEDS:
+            raise StudyError(f"seeds={study.seeds!r} has no seed, or over {MAX_NUM_SEEDS:,}: write e.g. `seeds=8`")
+        return np.arange(study.seeds, dtype=np.uint32)
+    listed = list(study.seeds)
     if not listed:
         raise StudyError(f"seeds={study.seeds!r} has no seed: write `seeds=8` or `seeds=0:8`")
     wrong = [seed for seed in listed if not isinstance(seed, (int, np.integer)) or not 0 <= seed <= MAX_SEED]

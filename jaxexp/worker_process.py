@@ -38,16 +38,20 @@ def _listen(asked: queue.Queue[str]) -> None:
 
 
 def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
-    from jaxexp import catalog, engine, overrides, worker
+    from jaxexp import catalog, engine, overrides, plans, store, worker
 
     loaded = catalog.load(order["path"])
     study = overrides.apply(loaded.full if order["full"] else loaded.study, order["words"], order["samples"])
-    job = worker.reopen(study, Path(order["folder"]))
-    batches = {batch.name: batch for batch in job.pending}
+    folder = Path(order["folder"])
+    job = worker.reopen(study, folder)
+    batches = {batch.name: batch for batch in plans.batches(job.plan)}
     made: dict[int, engine.Compiled] = {}
     _say({"ready": os.getpid()})
     while (name := asked.get()) != STOP:
         batch = batches[name]
+        if store.chunk_path(folder, job.plan.digest, name).is_file():  # another process was here in the meantime
+            _say({"committed": name})
+            continue
         if batch.group not in made:
             made |= dict(engine.compiled(job.plan, job.lowered, [batch.group]))
         events = worker.one_batch(job, made[batch.group], batch)

@@ -190,3 +190,16 @@ def cpu_seconds(command: list[str], folder: Path) -> float:
     subprocess.run(command, cwd=folder, capture_output=True, env=os.environ)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_sigterm_checkpoints_and_says_how_to_go_on(folder):
+    command = [sys.executable, "-m", "jaxexp", "run", "ball", "num_steps=2000000000", "evaluate_every=1000000000"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    plans = folder / "results" / "ball" / "default" / "plans"
+    wait_for(lambda: any(plans.glob("*.npz")) if plans.exists() else False)
+    time.sleep(3)
+    process.terminate()
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "To go on:" in stderr
+    assert list((folder / "results" / "ball" / "default" / "checkpoints").glob("[0-9]*.npz"))

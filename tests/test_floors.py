@@ -28,7 +28,7 @@ FLOORS = (
     {"program", "results", "devices", "files"},
     {"statistics", "tables", "engine", "store"},
     {"checkpoints", "figures"},
-    {"worker"},
+    {"worker", "report"},
     {"launch", "overrides", "catalog"},
     {"display"},
     {"cli", "worker_process"},

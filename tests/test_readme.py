@@ -13,8 +13,7 @@ def example() -> str:
 
 
 def test_the_example_fits_in_forty_lines_of_code():
-    lines = [line for line in example().splitlines() if line.strip()]
-    assert 20 < len(lines) <= 40
+    assert 20 < len(example().strip().splitlines()) <= 40
 
 
 def test_the_example_trains_as_pasted(tmp_path):

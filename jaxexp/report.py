@@ -1,0 +1,53 @@
+"""What is derived from a run folder's results: the summary, the verdicts and the figures, written anew at will."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxexp import figures, files, statistics, tables
+from jaxexp.results import NOT_FINITE
+from jaxexp.statistics import Verdict
+from jaxexp.study import Study
+
+
+class Report(NamedTuple):
+    """What a reader is shown of a run.
+
+    Attributes:
+        rows: The headline table, one dict a trial.
+        verdicts: Of the study's claims.
+        figures: The files of the study's figures.
+        num_diverged: Runs that stopped being finite.
+    """
+
+    rows: list[dict[str, Any]]
+    verdicts: list[Verdict]
+    figures: list[Path]
+    num_diverged: int
+
+
+def write(folder: Path, study: Study, dataset: Any) -> Report:
+    """Writes `summary.csv`, `claims.json`, `claims.npz` (per-seed values, float32) and `figures/`, and returns them.
+
+    Args:
+        folder: The run folder.
+        study: The study.
+        dataset: Its results.
+
+    Raises:
+        StoreError: If the folder cannot be written.
+        StudyError: If a claim estimates anything but one number a seed.
+    """
+    verdicts = statistics.check(study, dataset)
+    files.write(folder / "summary.csv", tables.to_csv(tables.rows(dataset)).encode())
+    files.write(folder / "claims.json", files.json_text(plain(verdicts)).encode())
+    values = {f"{number:02d}": statistics.per_seed(claim, dataset) for number, claim in enumerate(study.claims)}
+    files.write(folder / "claims.npz", files.npz_bytes({**values, "seed": dataset["seed"].values}))
+    saved = figures.save(dataset, study.figures, folder / "figures")
+    rows = tables.rows(dataset, shown=tables.headline(dataset))
+    return Report(rows, verdicts, saved, int((dataset["status"].values == NOT_FINITE).sum()))
+
+
+def plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Returns verdicts as plain values, for JSON."""
+    return [{**verdict._asdict(), "estimate": verdict.estimate._asdict()} for verdict in verdicts]
