@@ -18,7 +18,7 @@ from jaxexp import study as studies
 from jaxexp.plans import Tile
 from jaxexp.results import NOT_FINITE, OK, Result
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+FOLDER = Path(__file__).parents[1] / "experiments"
 NUM_STEPS, SEEDS = 12, (0, 7)
 
 
@@ -53,7 +53,7 @@ def _without_difference(study: jx.Study) -> Any:
 
 
 def _of(name: str) -> jx.Study:
-    return catalog.load(str(EXPERIMENTS / f"{name}.py")).study
+    return catalog.load(str(FOLDER / f"{name}.py")).study
 
 
 def _widest(array: np.ndarray) -> np.ndarray:
@@ -61,7 +61,8 @@ def _widest(array: np.ndarray) -> np.ndarray:
     return array.astype(jax.dtypes.canonicalize_dtype(np.float64)) if array.dtype.kind == "f" else array
 
 
-STUDIES = {"digits": _digits, "velocity_init": _velocity_init, "softmax_spiral": _softmax_spiral}
+EXPERIMENTS = {"velocity_init": _velocity_init, "softmax_spiral": _softmax_spiral}
+STUDIES = {"digits": _digits, **EXPERIMENTS}
 
 
 def _short(study: jx.Study) -> jx.Study:
@@ -114,13 +115,21 @@ def _assert_close(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> None
     np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * largest)
 
 
+def _check_study(name: str, tolerance: float) -> None:
+    plan = plans.plan(_short(STUDIES[name]()), tile=Tile(2, 2))
+    assert plan.num_runs == 6
+    _check(plan, _trained(plan, _compiled(plan)), tolerance)
+
+
 @pytest.mark.parametrize("name", STUDIES)
-@pytest.mark.parametrize(("x64", "tolerance"), [(False, 1e-5), (True, 1e-12)], ids=["float32", "float64"])
-def test_the_engine_agrees_with_plain_loops(name, x64, tolerance):
-    with jax.enable_x64(x64):
-        plan = plans.plan(_short(STUDIES[name]()), tile=Tile(2, 2))
-        assert plan.num_runs == 6
-        _check(plan, _trained(plan, _compiled(plan)), tolerance)
+def test_the_engine_agrees_with_plain_loops(name):
+    _check_study(name, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["digits", *(pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS)])
+def test_in_float64_they_agree_to_twelve_digits(name):
+    with jax.enable_x64(True):
+        _check_study(name, 1e-12)
 
 
 @jx.config
