@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
-from jaxexp import __version__, catalog
+from jaxexp import __version__, catalog, sizes
 from jaxexp.errors import Interrupted, JaxexpError, StudyError, Terminated
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ def plan(
 ) -> None:
     """Print groups, tiles, programs, memory and time of a study; train nothing."""
     with _errors(as_json):
+        sizes.check_words(words or [], yes)
         _print_plan(_chosen(catalog.load(name), full, words, samples), tile, yes, as_json)
 
 
@@ -178,6 +179,7 @@ def run(
 ) -> None:
     """Train a study. The same command again goes on where it stopped; more seeds or trials train the difference."""
     with _errors(as_json):
+        sizes.check_words(words or [], yes)
         from jaxexp import files
 
         loaded = name if isinstance(name, catalog.Loaded) else catalog.load(name)

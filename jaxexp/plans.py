@@ -18,10 +18,8 @@ from jaxexp import study as studies
 from jaxexp import sweep as sweeps
 from jaxexp.errors import StudyError, TooManyRunsError
 from jaxexp.signature import Signature, load_data, signature
+from jaxexp.sizes import MANY_RUNS
 from jaxexp.study import Study, Table
-
-MANY_RUNS = 100_000
-"""A plan of more runs than this is made only when it was said that so many are wanted."""
 
 _CACHE_BYTES = 2**21
 """The working set of a tile on a CPU: near a core's second-level cache; wider is not faster there."""

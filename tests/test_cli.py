@@ -82,7 +82,7 @@ MISTAKES = {
     "no choice": (["shape=bowll"], "shape='bowll' is not one of its choices; did you mean 'bowl'?"),
     "too many": (
         ["learning_rate=linspace(0.1,1,100)", "momentum=linspace(0.1,1,100)", "seeds=1000"],
-        "10,000 trials x 1,000 seeds = 10,000,000 runs, more than 100,000: say --yes",
+        "asks for at least 10,000,000 runs, more than 100,000: say --yes if you mean it",
     ),
     "name outside": (["--name", "../x"], "'../x' cannot name a run"),
     "folder": (["--out", "/proc/none"], "cannot write to /proc/none/ball/default"),

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "jaxexp"
 
 FLOORS = (
     {"errors"},
-    {"trees", "gradients", "losses", "models", "optimizers", "datasets"},
+    {"trees", "sizes", "gradients", "losses", "models", "optimizers", "datasets"},
     {"configs"},
     {"minibatches"},
     {"experiment"},

@@ -225,7 +225,7 @@ def test_the_summary_counts_what_is_left_to_do():
 
 WRONG = {
     "no seed": ({"seeds": 0}, "seeds=0 .*: write e.g. `seeds=8`"),
-    "an empty list of seeds": ({"seeds": ()}, r"seeds=\(\) has no seed: write e.g. `seeds=8`"),
+    "an empty list of seeds": ({"seeds": ()}, r"seeds=\(\) has no seed: write `seeds=8`"),
     "a seed twice": ({"seeds": (3, 1, 3)}, "seed 3 is listed twice"),
     "a negative seed": ({"seeds": (-1,)}, "seed -1 is no integer from 0 to 4294967295"),
     "a seed too large": ({"seeds": (2**32,)}, "seed 4294967296 is no integer"),
