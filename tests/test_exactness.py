@@ -132,6 +132,7 @@ def test_resumed_from_a_checkpoint(trained, tmp_path, monkeypatch, stop_after):
     *segments, last = worker.work(job, keep_state=True)
     assert len(segments) == 12 - stop_after
     assert isinstance(last, worker.Committed)
+    assert last.result is not None
     assert tiny_studies.digests(job.plan.trials.columns, [last.result]) == every
     assert _checkpoints(tmp_path) == []
 

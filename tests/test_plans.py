@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -237,7 +238,7 @@ WRONG = {
     "negative evaluation": ({"evaluate_every": -1}, "evaluate_every=-1 is no integer from 1"),
     "an unknown axis": ({"sweep": jx.grid(rates=(1.0,))}, "unknown hyperparameter 'rates'.*did you mean 'rate'"),
     "a value of another type": ({"sweep": jx.grid(width=(1.5,))}, r"width=1.5 is a float"),
-    "a value that cannot be hashed": ({"config": Config(kind=[1])}, r"kind=\[1\] is a list"),
+    "a value that cannot be hashed": ({"config": Config(kind=cast(Any, [1]))}, r"kind=\[1\] is a list"),
     "a config class": ({"config": Config}, r"config=Config is a class: give one of its values, `Config\(\)`"),
     "a function for an experiment": ({"experiment": _data}, "is no Experiment: write `jx.Experiment"),
 }

@@ -44,9 +44,11 @@ def _softmax_spiral() -> jx.Study:
 
 def _without_difference(study: jx.Study) -> Any:
     """Its `evaluate` less the difference of two equal gradients, which is nothing but rounding."""
+    measure = study.experiment.evaluate
+    assert measure is not None
 
     def evaluate(state: Any, data: Any, config: Any) -> Any:
-        metrics = study.experiment.evaluate(state, data, config)
+        metrics = measure(state, data, config)
         return {name: value for name, value in metrics.items() if name != "gradient_difference"}
 
     return evaluate

@@ -121,7 +121,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> jx.Study:
 def finish(study: jx.Study, folder: Path) -> list[tuple[int, int]]:
     """Trains what is left, and returns the runs (trial, seed) that were trained for it."""
     events = worker.work(worker.prepare(study, folder, tile=TILE), keep_state=True)
-    results = [event.result for event in events if isinstance(event, worker.Committed)]
+    results = [event.result for event in events if isinstance(event, worker.Committed) and event.result]
     return [(int(t), int(s)) for result in results for t, s in zip(result.trial, result.seed, strict=True)]
 
 

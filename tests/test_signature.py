@@ -203,7 +203,7 @@ WRONG_STEPS: dict[str, tuple[Step, str]] = {
     "no metrics": (lambda key, state, data, config: state, "step must return .state, metrics.: end it with"),
     "a list of two": (lambda key, state, data, config: [state, {}], "step must return .state, metrics.: end it with"),
     "an array of metrics": (lambda key, state, data, config: (state, state), "must report its metrics as a dict"),
-    "a misspelt name": (lambda key, state, data, config: (state, {"loss": stat}), "NameError: name 'stat'"),  # noqa: F821
+    "a misspelt name": (lambda key, state, data, config: (state, {"loss": stat}), "NameError: name 'stat'"),  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
     "arguments that are too few": (lambda key, state, data: (state, {}), "step cannot be traced: TypeError"),
     "shapes that do not fit": (
         lambda key, state, data, config: (state @ jnp.zeros(4), {}),

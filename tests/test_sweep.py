@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -205,9 +205,12 @@ REFUSED = {
     "an empty axis": (lambda: jx.grid(a=()), "a has no value"),
     "a value twice": (lambda: jx.grid(a=(1, 2, 1)), "a has 1 twice"),
     "a value twice in a long axis": (lambda: jx.grid(a=[*range(5000), 17]), "a has 17 twice"),
-    "one number": (lambda: jx.grid(a=0.5), r"a=0.5 is one value.*write `a=\(0.5,\)`"),
+    "one number": (lambda: jx.grid(a=cast(Any, 0.5)), r"a=0.5 is one value.*write `a=\(0.5,\)`"),
     "one text": (lambda: jx.grid(a="relu"), "a='relu' is one value"),
-    "a distribution as axis": (lambda: jx.grid(a=jx.uniform(0, 1)), r"a=uniform\(0, 1\) is random: .*jx.sampled"),
+    "a distribution as axis": (
+        lambda: jx.grid(a=cast(Any, jx.uniform(0, 1))),
+        r"a=uniform\(0, 1\) is random: .*jx.sampled",
+    ),
     "unequal columns": (lambda: jx.paired(a=(1, 2), b=(1,)), "a has 2, b has 1"),
     "an empty column": (lambda: jx.paired(a=(), b=()), "a has no value"),
     "no case": (lambda: jx.cases(), r"cases\(\) got no"),
@@ -219,7 +222,7 @@ REFUSED = {
     ),
     "no sample": (lambda: jx.sampled(0, a=jx.uniform(0, 1)), r"sampled\(0\) has no trial"),
     "samples of nothing": (lambda: jx.sampled(5), r"sampled\(5\)"),
-    "a sample of a list": (lambda: jx.sampled(5, a=(1, 2)), "a=.* is no distribution"),
+    "a sample of a list": (lambda: jx.sampled(5, a=cast(Any, (1, 2))), "a=.* is no distribution"),
     "uniform in the wrong order": (lambda: jx.uniform(1, 0), r"uniform\(1, 0\) needs finite bounds"),
     "uniform up to infinity": (lambda: jx.uniform(0, math.inf), "needs finite bounds"),
     "loguniform from zero": (lambda: jx.loguniform(0, 1), r"needs finite bounds with 0 < low < high"),

@@ -47,7 +47,7 @@ class Convolutional(nn.Module):
 class Recurrent(nn.Module):
     @nn.compact
     def __call__(self, inputs):
-        units = nn.RNN(nn.LSTMCell(7))(inputs.reshape(len(inputs), 8, 8))
+        units = jnp.asarray(nn.RNN(nn.LSTMCell(7))(inputs.reshape(len(inputs), 8, 8)))
         return nn.Dense(10)(units[:, -1])
 
 
