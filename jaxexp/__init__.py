@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxexp import datasets as datasets
+    from jaxexp import figures as figures
     from jaxexp import gradients as gradients
     from jaxexp import losses as losses
     from jaxexp import minibatches as minibatches
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from jaxexp.configs import dynamic as dynamic
     from jaxexp.configs import static as static
     from jaxexp.errors import JaxexpError as JaxexpError
+    from jaxexp.estimates import difference as difference
+    from jaxexp.estimates import measured as measured
+    from jaxexp.estimates import trial as trial
     from jaxexp.experiment import Experiment as Experiment
     from jaxexp.experiment import from_train as from_train
     from jaxexp.experiment import supervised as supervised
@@ -51,11 +55,12 @@ _bridge = sys.modules.get("jax._src.xla_bridge")
 if _bridge is None or not _bridge.backends_are_initialized():
     os.environ.setdefault("NPROC", "1")
 
-_MODULES = ("datasets", "gradients", "losses", "minibatches", "models", "optimizers")
+_MODULES = ("datasets", "figures", "gradients", "losses", "minibatches", "models", "optimizers")
 _NAMES = {
     "cli": ("main",),
     "configs": ("config", "dynamic", "static"),
     "errors": ("JaxexpError",),
+    "estimates": ("difference", "measured", "trial"),
     "experiment": ("Experiment", "from_train", "supervised"),
     "plans": ("plan",),
     "statistics": ("check",),

@@ -85,7 +85,11 @@ def verdicts(found: Sequence[Any]) -> None:
     marks = {"holds": "green", "refuted": "red", "not shown": "yellow"}
     for claim in found:
         e = claim.estimate
-        told = f"{e.mean:.4g} [{e.low:.4g}, {e.high:.4g}], n = {e.n}" + (f", {e.excluded} excluded" * bool(e.excluded))
+        told = (
+            "median " * (claim.statistic == "median")
+            + f"{e.mean:.4g} [{e.low:.4g}, {e.high:.4g}], n = {e.n}"
+            + (f", {e.excluded} excluded" * bool(e.excluded))
+        )
         out.print(f"[{marks[claim.verdict]}]{claim.verdict:>9}[/]  {_escaped(claim.statement)}  ({_escaped(told)})")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxexp import files, tables
-from jaxexp.statistics import mean_interval
+from jaxexp.results import NOT_FINITE
+from jaxexp.statistics import INTERVALS, mean_interval
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
@@ -58,6 +59,31 @@ def _curve(axes: Any, dataset: Any, name: str, trial: int, color: str) -> None:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def band(axes: Any, x: Any, values: Any, *, statistic: str = "mean", **style: Any) -> None:
+    """Draws the mean (or median) over seeds of values [x, seed] against x, with its 95 % interval as a band.
+
+    Args:
+        axes: Of matplotlib.
+        x: Positions, [x].
+        values: One number a position and seed; those that are not finite are left out, positions without two as well.
+        statistic: `mean` or `median`.
+        style: What matplotlib's `plot` takes: color, label, linestyle.
+    """
+    shown = [(at, INTERVALS[statistic](seeds)) for at, seeds in zip(np.asarray(x), values, strict=True)]
+    shown = [(at, estimate) for at, estimate in shown if estimate.n > 1]
+    middle, low, high = np.asarray([estimate[:3] for _, estimate in shown]).reshape(-1, 3).T
+    places = [at for at, _ in shown]
+    (line,) = axes.plot(places, middle, **{"marker": "." if len(places) < 20 else None, **style})
+    if np.isfinite(low).all() and np.isfinite(high).all():
+        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def heading(dataset: Any, statistic: str = "mean") -> str:
+    """Returns what a figure says of its numbers: the statistic, the seeds, and how many runs are left out."""
+    lost, n = int((dataset["status"].values == NOT_FINITE).sum()), dataset.sizes["seed"]
+    return f"{statistic} and 95 % interval over n = {n} seeds; {lost} runs not finite, left out"
 
 
 def save(dataset: Any, drawings: Sequence[Callable[[Any], Any]], folder: Path) -> list[Path]:

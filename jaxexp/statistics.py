@@ -1,4 +1,4 @@
-"""Statistics over seeds: the mean with its t interval, and the verdicts of a study's claims.
+"""Statistics over seeds: mean and median with their intervals, and the verdicts of a study's claims.
 
 Seeds are the only replicates: steps and examples never are. Reads datasets, trains nothing.
 """
@@ -14,10 +14,10 @@ HOLDS, REFUTED, NOT_SHOWN = "holds", "refuted", "not shown"
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds with its confidence interval.
+    """A mean (or median) over seeds with its confidence interval.
 
     Attributes:
-        mean: Over the finite values.
+        mean: Over the finite values; the median, where that was asked for.
         low: Lower end of the interval.
         high: Upper end.
         n: Finite values.
@@ -37,6 +37,7 @@ class Verdict(NamedTuple):
     statement: str
     verdict: str
     estimate: Estimate
+    statistic: str = "mean"
 
 
 def mean_interval(values: Any, confidence: float = 0.95) -> Estimate:
@@ -58,18 +59,54 @@ def mean_interval(values: Any, confidence: float = 0.95) -> Estimate:
     """
     from scipy.special import stdtrit  # scipy takes long to import, and only verdicts need it
 
-    if not 0 < confidence < 1:
-        raise StudyError(f"confidence={confidence} is no level between 0 and 1: write 0.95")
-    flat = np.asarray(values, np.float64).ravel()
-    if not flat.size:
-        raise StudyError("there is no seed to take a mean over: run at least one")
-    finite = flat[np.isfinite(flat)]
-    n, excluded = finite.size, flat.size - finite.size
+    finite, excluded = _finite(values, confidence)
+    n = finite.size
     mean = float(finite.mean()) if n else float("nan")
     if n < 2:
         return Estimate(mean, -float("inf"), float("inf"), n, excluded)
     half = float(stdtrit(n - 1, (1 + confidence) / 2)) * float(finite.std(ddof=1)) / n**0.5
     return Estimate(mean, mean - half, mean + half, n, excluded)
+
+
+def median_interval(values: Any, confidence: float = 0.95) -> Estimate:
+    """Returns the median over seeds with the interval between two order statistics, whatever the distribution.
+
+    Args:
+        values: One number a seed, [n]; those that are not finite are counted and left out. Below 6 of them, the
+            interval at 95 % is the whole line.
+        confidence: The least level, in (0, 1).
+
+    Raises:
+        StudyError: If the level is not between 0 and 1, or there is no value at all.
+
+    Source: Thompson (1936), "On confidence ranges for the median and other expectation distributions for populations
+    of unknown distribution form", Annals of Mathematical Statistics 7(3).
+
+    Example:
+        >>> median_interval([5.0, 1.0, 2.0, 4.0, 3.0, 99.0])
+        Estimate(mean=3.5, low=1.0, high=99.0, n=6, excluded=0)
+    """
+    from scipy.special import bdtr
+
+    finite, excluded = _finite(values, confidence)
+    n, ordered = finite.size, np.sort(finite)
+    below = int(np.searchsorted(bdtr(np.arange(n), n, 0.5), (1 - confidence) / 2, side="right"))
+    ends = (float(ordered[below - 1]), float(ordered[n - below])) if below else (-float("inf"), float("inf"))
+    return Estimate(float(np.median(ordered)) if n else float("nan"), *ends, n, excluded)
+
+
+def _finite(values: Any, confidence: float) -> tuple[np.ndarray, int]:
+    """The finite values in float64, and how many others there are."""
+    if not 0 < confidence < 1:
+        raise StudyError(f"confidence={confidence} is no level between 0 and 1: write 0.95")
+    flat = np.asarray(values, np.float64).ravel()
+    if not flat.size:
+        raise StudyError("there is no seed to take a statistic over: run at least one")
+    finite = flat[np.isfinite(flat)]
+    return finite, flat.size - finite.size
+
+
+INTERVALS = {"mean": mean_interval, "median": median_interval}
 
 
 def check(study: Study, dataset: Any) -> list[Verdict]:
@@ -104,9 +141,9 @@ def per_seed(claim: Claim, dataset: Any) -> np.ndarray:
 
 
 def _verdict(claim: Claim, dataset: Any) -> Verdict:
-    estimate = mean_interval(per_seed(claim, dataset), claim.confidence)
+    estimate = INTERVALS[claim.statistic](per_seed(claim, dataset), claim.confidence)
     low, high = claim.holds.low, claim.holds.high
     if low < estimate.low and estimate.high < high and estimate.excluded == 0:
-        return Verdict(claim.statement, HOLDS, estimate)
+        return Verdict(claim.statement, HOLDS, estimate, claim.statistic)
     apart = estimate.high <= low or estimate.low >= high
-    return Verdict(claim.statement, REFUTED if apart else NOT_SHOWN, estimate)
+    return Verdict(claim.statement, REFUTED if apart else NOT_SHOWN, estimate, claim.statistic)

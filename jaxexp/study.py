@@ -5,7 +5,7 @@ Trains nothing and reads no files; claims are judged by `statistics`.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,14 +56,16 @@ class Claim:
     Attributes:
         statement: The sentence.
         estimate: A function of the dataset that gives one number a seed (xarray, dim `seed`).
-        holds: The interval in which the mean over seeds lies if the sentence is true.
+        holds: The interval in which the mean (or median) over seeds lies if the sentence is true.
         confidence: The level of the test.
+        statistic: What is taken over the seeds: the mean, or the median where single seeds would rule the mean.
     """
 
     statement: str
     estimate: Callable[[Any], Any]
     holds: Interval
     confidence: float = 0.95
+    statistic: Literal["mean", "median"] = "mean"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

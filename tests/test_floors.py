@@ -26,7 +26,7 @@ FLOORS = (
     {"signature"},
     {"plans"},
     {"program", "results", "devices", "files"},
-    {"statistics", "tables", "engine", "store"},
+    {"statistics", "tables", "estimates", "engine", "store"},
     {"checkpoints", "figures"},
     {"worker", "report"},
     {"launch", "overrides", "catalog"},

@@ -9,7 +9,7 @@ from scipy import stats
 
 import jaxexp as jx
 from jaxexp.errors import StudyError
-from jaxexp.statistics import HOLDS, NOT_SHOWN, REFUTED, check, mean_interval
+from jaxexp.statistics import HOLDS, NOT_SHOWN, REFUTED, check, mean_interval, median_interval
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=40), st.sampled_from([0.8, 0.95, 0.99]))
@@ -31,6 +31,27 @@ def test_coverage_on_normal_data_is_the_level():
 def test_values_that_are_not_finite_are_counted_and_left_out():
     estimate = mean_interval([1.0, np.nan, 3.0, np.inf])
     assert (estimate.mean, estimate.n, estimate.excluded) == (2.0, 2, 2)
+
+
+@pytest.mark.parametrize("n", [6, 7, 20, 51])
+def test_the_medians_interval_covers_at_least_at_its_level_whatever_the_distribution(n):
+    draws = np.random.default_rng(n).exponential(1.0, (2000, n))
+    intervals = [median_interval(draw) for draw in draws]
+    covered = np.mean([estimate.low < np.log(2) < estimate.high for estimate in intervals])
+    assert 0.935 < covered < 0.995
+
+
+@pytest.mark.parametrize("n", range(6, 40))
+def test_the_medians_interval_is_the_shortest_of_order_statistics_at_its_level(n):
+    """Each tail holds a binomial count of values below the median: P(count <= below - 1) is its chance to miss."""
+    found = median_interval(np.arange(1.0, n + 1))
+    below = int(found.low)
+    assert found.high == n + 1 - below
+    assert stats.binom.cdf(below - 1, n, 0.5) <= 0.025 < stats.binom.cdf(below, n, 0.5)
+
+
+def test_five_seeds_say_nothing_of_a_median_at_95_percent():
+    assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0])[:3] == (3.0, -np.inf, np.inf)
 
 
 def study(*claims):
@@ -55,6 +76,14 @@ def dataset(values):
 def test_verdicts(values, holds, verdict):
     claim = jx.Claim("it learns", lambda results: results["accuracy"], holds)
     assert [found.verdict for found in check(study(claim), dataset(values))] == [verdict]
+
+
+def test_a_claim_on_the_median_is_not_ruled_by_one_bad_seed():
+    values = [1.0, 1.1, 1.2, 1.3, 1.35, 1.4, 1.5, 1.6, 1e6]
+    claim = jx.Claim("it is small", lambda results: results["accuracy"], jx.below(2), statistic="median")
+    (found,) = check(study(claim), dataset(values))
+    assert (found.verdict, found.statistic, found.estimate.mean) == (HOLDS, "median", pytest.approx(1.35))
+    assert check(study(jx.Claim("as a mean", claim.estimate, jx.below(2))), dataset(values))[0].verdict == NOT_SHOWN
 
 
 def test_an_estimate_over_anything_but_seeds_is_refused():

@@ -1,0 +1,80 @@
+"""Estimates: one number a seed, read off the runs of one trial. What claims and figures of a study are made of.
+
+Runs that are not finite, and trials that were not run, give NaN: they are counted, never scored.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxexp.errors import StudyError, suggestion
+from jaxexp.results import OK
+
+
+def trial(dataset: Any, config: Any) -> Any:
+    """Returns the runs of the trial with this config: an `xarray.Dataset` without the dim `trial`.
+
+    Args:
+        dataset: Results.
+        config: The trial's config; numbers may differ by 1e-9 of themselves.
+
+    Returns:
+        All metrics, NaN where the run is not finite or there is no such trial.
+
+    Example:
+        >>> import jaxexp as jx
+        >>> @jx.config
+        ... class Config:
+        ...     x: float = 0.0
+        >>> square = jx.from_train(lambda key, config: {"y": config.x**2})
+        >>> dataset = jx.run(jx.Study(experiment=square, config=Config(), sweep=jx.grid(x=(1.0, 2.0)), seeds=1))
+        >>> trial(dataset, Config(x=2.0)).y.values.ravel().tolist()
+        [4.0]
+    """
+    chosen = np.ones(dataset.sizes["trial"], bool)
+    for field in dataclasses.fields(config):
+        if field.name in dataset.coords:
+            chosen &= _equal(dataset[field.name].values, getattr(config, field.name))
+    finite = dataset.drop_vars(("status", "status_step")).where(dataset.status == OK)
+    if chosen.any():
+        return finite.isel(trial=int(chosen.argmax()))
+    return finite.isel(trial=0).where(False)
+
+
+def _equal(values: np.ndarray, wanted: Any) -> np.ndarray:
+    if isinstance(wanted, float):
+        return np.isclose(values.astype(np.float64), wanted, rtol=1e-9, atol=0)
+    if isinstance(wanted, (bool, int)):
+        return values == wanted
+    return values.astype(str) == str(wanted)
+
+
+def measured(metric: str, config: Any, at: int | None = None) -> Callable[[Any], Any]:
+    """Returns the function of a dataset that reads a trial's metric off it: one number a seed.
+
+    Args:
+        metric: Its name.
+        config: The trial's config.
+        at: After so many steps; after the last ones that the dataset has where None.
+
+    Returns:
+        A function of the dataset that returns values on the dim `seed`: NaN where a run is not finite, or there is no
+        such trial or step. It raises a `StudyError` if the dataset lacks the metric.
+    """
+
+    def estimate(dataset: Any) -> Any:
+        if metric not in dataset:
+            raise StudyError(f"the results have no metric {metric!r}{suggestion(metric, dataset.data_vars)}")
+        values = trial(dataset, config)[metric]
+        steps = values.dims[-1]
+        wanted = values.isel({steps: -1}) if at is None else values.reindex({steps: [at]}).isel({steps: 0})
+        return wanted.drop_vars([name for name in wanted.coords if name != "seed"])
+
+    return estimate
+
+
+def difference(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Returns the function of a dataset that gives one estimate minus another, seed by seed."""
+    return lambda dataset: first(dataset) - second(dataset)
