@@ -1,6 +1,8 @@
 """A multilayer perceptron in plain JAX, whose parameters are a tuple of dicts.
 
 It has dense layers only: no convolution, normalisation or dropout. Take a flax module by `functional` for those.
+Outside, examples are rows, as everywhere; inside they are columns, which XLA's CPU backend multiplies faster when
+kernels differ from lane to lane (`docs/performance.md`).
 """
 
 import itertools
@@ -12,11 +14,17 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from jaxexp.errors import StudyError
+from jaxexp.models.activations import tanh
 from jaxexp.models.initializers import parameter_dtype
 from jaxexp.models.model import Model
 
 _Activation = Callable[[jax.Array], jax.Array]
 _LECUN_NORMAL = jax.nn.initializers.lecun_normal()
+_TANH = (jnp.tanh, jax.nn.tanh, jax.lax.tanh)
+_POINTS = 16
+"""Columns that a vector register holds: their number is padded to a multiple of it."""
+_FEW_INPUTS = 8
+"""Up to so many inputs the first bias is a column of the kernel, fed by an input of ones; beyond, it is added."""
 
 
 def mlp(
@@ -37,7 +45,7 @@ def mlp(
 
     Args:
         sizes: The number of inputs, of units in each hidden layer and of outputs: two or more integers >= 1.
-        activation: Applied after each hidden layer, elementwise.
+        activation: Applied after each hidden layer, elementwise; `jnp.tanh` is computed by `models.tanh`.
         output_activation: Applied to the outputs; None leaves them as they are (logits).
         use_bias: Whether the layers have biases.
         kernel_init: Draws each kernel, as ``(key, [in, out], dtype) -> array``; `jax.nn.initializers` has many.
@@ -71,24 +79,43 @@ def mlp(
             params.append(layer | ({"bias": bias_init(bias_key, shape[1:], dtype)} if use_bias else {}))
         return tuple(params)
 
+    activation = tanh if activation in _TANH else activation
+
     def apply(params, inputs):
         _check_inputs(checked, inputs)
-        *hidden, last = params
-        units = inputs
-        for layer in hidden:
-            units = activation(_dense(layer, units))
-        outputs = _dense(last, units)
-        return outputs if output_activation is None else output_activation(outputs)
+        first, *rest = params
+        columns, num_examples = _columns(inputs, first)
+        units = _first(first, columns)
+        for layer in rest:
+            units = _dense(layer, activation(units))
+        outputs = units if output_activation is None else output_activation(units)
+        return outputs[:, :num_examples].T.reshape(*inputs.shape[:-1], checked[-1])
 
     return Model(init, apply)
 
 
-def _dense(layer: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
-    outputs = inputs @ layer["kernel"]
+def _columns(inputs: jax.Array, first: dict[str, jax.Array]) -> tuple[jax.Array, int]:
+    """The examples as columns [in, n], padded, with a row of ones where the first bias is folded in; and their n."""
+    columns = inputs.reshape(-1, inputs.shape[-1]).T.astype(jnp.result_type(inputs, first["kernel"]))
+    num_features, num_examples = columns.shape
+    if "bias" in first and num_features <= _FEW_INPUTS:
+        columns = jnp.concatenate([columns, jnp.ones((1, num_examples), columns.dtype)])
+    missing = -num_examples % _POINTS if num_examples > _POINTS else 0
+    return jnp.pad(columns, ((0, 0), (0, missing))), num_examples
+
+
+def _first(layer: dict[str, jax.Array], columns: jax.Array) -> jax.Array:
+    if len(columns) == len(layer["kernel"]):
+        return _dense(layer, columns)
+    return jnp.concatenate([layer["kernel"].T, layer["bias"][:, None]], axis=1) @ columns
+
+
+def _dense(layer: dict[str, jax.Array], columns: jax.Array) -> jax.Array:
+    outputs = layer["kernel"].T @ columns
     if "bias" not in layer:
         return outputs
-    # An explicit broadcast: adding [out] to [n, out] fails where rank promotion raises.
-    return outputs + jnp.broadcast_to(layer["bias"], outputs.shape)
+    # An explicit broadcast: adding [out, 1] to [out, n] fails where rank promotion raises.
+    return outputs + jnp.broadcast_to(layer["bias"][:, None], outputs.shape)
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
