@@ -99,9 +99,9 @@ def test_the_studies_plan_a_program_for_each_net():
 
 def _published(config, steps):
     """The figures that the question's answer gives, as metrics."""
-    sine = {2000: 0.309, 20_000: 0.087, 100_000: 0.06}
+    plus_one, sine = {2000: 0.146, 20_000: 0.076}, {2000: 0.309, 20_000: 0.087, 100_000: 0.06}
     values = dict.fromkeys(METRICS, 1.0) | {"sin_error_of_constant": 0.093, "lstm_moved": 1.85, "head_moved": 0.14}
-    values |= {"step_error": 0.076, "sin_error": sine.get(steps, 1.0)}
+    values |= {"step_error": plus_one.get(steps, 1.0), "sin_error": sine.get(steps, 1.0)}
     if config.cosine_steps and steps == 100_000:
         values |= {"step_error": 0.0073, "sin_error": 0.045}
     if config.frozen == "lstm":
@@ -112,10 +112,10 @@ def _published(config, steps):
 
 
 def _dataset(change=lambda config, steps: {}):
-    """What the full study would give with these figures, plus a change, and a spread of 1 % over 8 seeds."""
-    table, spread = studies.table(FULL), 1 + np.linspace(-0.01, 0.01, 8)
+    """What the full study would give with these figures, plus a change, and a spread of 1 % over 12 seeds."""
+    table, spread = studies.table(FULL), 1 + np.linspace(-0.01, 0.01, 12)
     steps = np.arange(0, 100_001, 2000, dtype=np.int32)
-    trial, seed = (part.ravel() for part in np.indices((len(table), 8)))
+    trial, seed = (part.ravel() for part in np.indices((len(table), 12)))
     values = {name: np.empty((len(trial), len(steps))) for name in METRICS}
     for run in range(len(trial)):
         config = studies.trial_config(FULL, table, int(trial[run]))
@@ -124,49 +124,65 @@ def _dataset(change=lambda config, steps: {}):
                 values[name][run, slot] = value * spread[seed[run]]
     ok, never = np.zeros(len(trial), np.int8), np.full(len(trial), -1, np.int32)
     made = results.Result(trial, seed, ok, never, steps[:0], steps, {}, values)
-    return results.dataset(table, np.arange(8, dtype=np.uint32), [made], {})
+    return results.dataset(table, np.arange(12, dtype=np.uint32), [made], {})
 
 
 def test_all_claims_hold_where_the_published_figures_hold():
     dataset = _dataset()
-    assert [verdict.verdict for verdict in jx.check(FULL, dataset)] == ["holds"] * 11
+    assert [verdict.verdict for verdict in jx.check(FULL, dataset)] == ["holds"] * 16
     assert all(claim.estimate(dataset).dims == ("seed",) for claim in FULL.claims)
-    assert FULL.claims[:7] == STUDY.claims
+    assert FULL.claims[:12] == STUDY.claims
 
 
 @pytest.mark.parametrize(
-    ("claim", "trial", "changed"),
+    ("claim", "trial", "at", "changed"),
     [
-        (0, {}, {"lstm_moved": 0.1}),
-        (1, {"frozen": "lstm"}, {"lstm_moved": 1e-9}),
-        (2, {"frozen": "lstm"}, {"sin_rate": 0.1}),
-        (3, {}, {"sin_error": 1.1}),
-        (4, {}, {"sin_error": 0.08}),
-        (5, {}, {"sin_error": 0.1}),
-        (6, {"peaks": "wide"}, {"sin_error": 0.3}),
-        (7, {"cosine_steps": 100_000}, {"step_error": 0.02}),
-        (8, {"cosine_steps": 100_000}, {"sin_error": 0.09}),
-        (9, {"cosine_steps": 100_000}, {"sin_error": 0.1}),
-        (10, {"cosine_steps": 100_000, "peaks": "wide"}, {"sin_error": 0.3}),
+        (0, {}, 20_000, {"lstm_moved": 1.6}),
+        (0, {}, 20_000, {"lstm_moved": 2.1}),
+        (1, {}, 20_000, {"head_moved": 0.09}),
+        (1, {}, 20_000, {"head_moved": 1.85}),
+        (2, {"frozen": "lstm"}, 20_000, {"lstm_moved": 1e-9}),
+        (3, {"frozen": "lstm"}, 20_000, {"sin_rate": 0.1}),
+        (4, {}, 2000, {"step_error": 0.076}),
+        (4, {}, 2000, {"step_error": 0.22}),
+        (5, {}, 2000, {"sin_error": 0.15}),
+        (5, {}, 2000, {"sin_error": 0.45}),
+        (6, {}, 20_000, {"step_error": 0.0073}),
+        (6, {}, 20_000, {"step_error": 0.146}),
+        (7, {}, 20_000, {"sin_error": 0.045}),
+        (7, {}, 20_000, {"sin_error": 0.309}),
+        (8, {}, 20_000, {"sin_error_of_constant": 0.08}),
+        (9, {}, 2000, {"sin_error": 0.08}),
+        (10, {}, 20_000, {"sin_error": 0.1}),
+        (11, {"peaks": "wide"}, 20_000, {"sin_error": 0.3}),
+        (12, {"cosine_steps": 100_000}, 100_000, {"step_error": 0.02}),
+        (13, {"cosine_steps": 100_000}, 100_000, {"sin_error": 0.09}),
+        (14, {"cosine_steps": 100_000}, 100_000, {"sin_error": 0.1}),
+        (15, {"cosine_steps": 100_000, "peaks": "wide"}, 100_000, {"sin_error": 0.3}),
     ],
 )
-def test_each_claim_is_refuted_where_its_figure_is_another(claim, trial, changed):
+def test_each_claim_is_refuted_where_its_figure_is_another(claim, trial, at, changed):
     wanted = MODULE.Config(**trial)
-    dataset = _dataset(lambda config, steps: changed if config == wanted else {})
-    assert jx.check(FULL, dataset)[claim].verdict == "refuted"
+    dataset = _dataset(lambda config, steps: changed if (config, steps) == (wanted, at) else {})
+    verdicts = [verdict.verdict for verdict in jx.check(FULL, dataset)]
+    assert verdicts[claim] == "refuted"
+    assert verdicts.count("refuted") <= 2  # an error is claimed as it is, and against the constant's
 
 
-def test_errors_that_are_right_in_half_of_the_seeds_show_nothing():
-    dataset = _dataset()
-    dataset["sin_error"][:, ::2] = 5.0
-    assert jx.check(FULL, dataset)[5].verdict == "not shown"
+def test_a_single_bad_seed_rules_no_claim_on_errors_but_half_of_the_seeds_do():
+    one, half = _dataset(), _dataset()
+    one["sin_error"][:, 0] = 500.0
+    half["sin_error"][:, ::2] = 500.0
+    on_errors = [5, 7, 10, 13, 14]
+    assert {jx.check(FULL, one)[claim].verdict for claim in on_errors} == {"holds"}
+    assert {jx.check(FULL, half)[claim].verdict for claim in on_errors} == {"not shown"}
 
 
 def test_a_run_that_is_not_finite_is_never_scored():
     dataset = _dataset()
     dataset["status"][:, 0] = 1
     for verdict in jx.check(FULL, dataset):
-        assert (verdict.verdict, verdict.estimate.n, verdict.estimate.excluded) == ("not shown", 7, 1)
+        assert (verdict.verdict, verdict.estimate.n, verdict.estimate.excluded) == ("not shown", 11, 1)
 
 
 def test_the_figure_draws_the_median_of_every_net():
@@ -177,10 +193,10 @@ def test_the_figure_draws_the_median_of_every_net():
     last = {line.get_label(): line.get_ydata()[-1] for line in sines.get_lines()}
     assert last["cosine decay"] == pytest.approx(0.045)
     assert last["a constant"] == pytest.approx(0.093)
-    assert "n = 8 seeds" in figure.get_suptitle()
+    assert "median and 95 % interval over n = 12 seeds" in figure.get_suptitle()
 
 
 @pytest.mark.slow
-def test_no_claim_of_the_default_study_is_refuted_and_one_is_not_shown():
-    found = jx.check(STUDY, jx.run(STUDY))
-    assert [verdict.verdict for verdict in found] == [*["holds"] * 5, "not shown", "holds"]
+def test_no_claim_of_the_default_study_is_refuted_and_those_on_errors_want_more_seeds():
+    found = [verdict.verdict for verdict in jx.check(STUDY, jx.run(STUDY))]
+    assert found == [*["holds"] * 4, *["not shown"] * 4, "holds", "holds", "not shown", "holds"]
