@@ -6,7 +6,7 @@ gradient in closed form (`jx.gradients`: probabilities less one-hot labels, time
 weights), and evaluation compares it with `jax.grad`. `printed` is the course's run, points and weights from its random
 stream; `printed_points` draws the weights anew for each seed, and `random` the points as well.
 
-Answer: the two agree to 3e-7 in float32 and 1e-15 in float64, and the stream prints the course's 20 losses to 1e-6.
+Answer: float64 agrees to 1e-15, float32 to 5e-7 for 1000 steps and 1e-6 for 10,000; the course's 20 losses to 1e-6.
 Over 256 spirals the linear accuracy after 200 steps is .524 +- .002, and the printed .49 lies at the 2nd percentile (6
 of 256 are no better). That is the points' doing: from any weights these points give .493. With 100 ReLUs it is .987
 after 10,000 steps, and .980 on the printed points, where the course printed .98.
@@ -17,9 +17,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import jaxexp as jx
+from jaxexp.figures import COLORS
+from jaxexp.statistics import mean_interval
 
 WEIGHTS = (*(f"kernel_{i}" for i in range(6)), *(f"bias_{i}" for i in range(3)))  # of the linear classifier
 
@@ -82,18 +85,13 @@ def evaluate(state, data, config):
     }
 
 
-def measured(metric, at, **trial):
-    """Estimates a trial's metric after so many steps: NaN where a run is not finite or was not made."""
-    wanted = {"learning_rate": 1.0, "l2": 1e-3, "hidden_units": 0, "start": "random", **trial}
+PRINTED, PRINTED_POINTS, LINEAR = Config(start="printed"), Config(start="printed_points"), Config()
 
-    def estimate(dataset):
-        chosen = dataset.status == 0
-        for name, value in wanted.items():
-            chosen = chosen & (dataset[name] == value)
-        values = dataset[metric].where(chosen).mean("trial")
-        return values.reindex({values.dims[-1]: [at]})[:, 0].drop_vars(values.dims[-1])
 
-    return estimate
+def no_better_than_printed(dataset):
+    """Estimates the share of spirals on which the linear classifier gets no more than the printed 148 of 300 right."""
+    accuracy = jx.measured("accuracy", LINEAR, 200)(dataset)
+    return (accuracy < 148.5 / 300).astype(float).where(accuracy.notnull())
 
 
 def difference(dataset):
@@ -103,36 +101,34 @@ def difference(dataset):
 
 def picture(dataset):
     """Draws the printed linear classifier's regions, and accuracies over seeds with the printed one marked."""
-    import numpy as np
     from matplotlib.figure import Figure
 
-    from jaxexp.figures import COLORS
-    from jaxexp.statistics import mean_interval
-
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
     plane, histogram = figure.subplots(1, 2)
     inputs, labels = jx.datasets.spiral()
-    for label, marker in enumerate("os^"):
-        plane.scatter(*inputs[labels == label].T, s=9, color=COLORS[label], marker=marker, label=f"class {label}")
+    for label, marker, color in zip(range(3), "os^", COLORS, strict=False):
+        plane.scatter(*inputs[labels == label].T, s=9, color=color, marker=marker, label=f"class {label}")
     if "kernel_0" in dataset:
-        weights = [measured(name, 190, start="printed")(dataset).mean() for name in WEIGHTS]
+        weights = np.reshape([jx.measured(name, PRINTED, 190)(dataset).mean() for name in WEIGHTS], (3, 3))
         x, y = np.meshgrid(np.linspace(-1.1, 1.1, 221), np.linspace(-1.1, 1.1, 221))
-        scores = np.tensordot(np.reshape(weights, (3, 3)), [x, y, np.ones_like(x)], axes=(0, 0))
-        plane.contourf(x, y, scores.argmax(0), levels=(-0.5, 0.5, 1.5, 2.5), colors=COLORS[:3], alpha=0.3, zorder=0)
+        regions = np.tensordot(weights, [x, y, np.ones_like(x)], axes=(0, 0)).argmax(0)
+        plane.contourf(x, y, regions, levels=(-0.5, 0.5, 1.5, 2.5), colors=COLORS[:3], alpha=0.3, zorder=0)
     for hidden, steps, color in zip((0, 10, 100), (200, 10_000, 10_000), COLORS, strict=False):
-        accuracies = measured("accuracy", steps, hidden_units=hidden)(dataset)
-        mean, low, high, n, _ = mean_interval(accuracies)
-        about = f"{hidden} hidden units, {steps} steps: {mean:.3f} in [{low:.3f}, {high:.3f}], n = {n}"
-        histogram.hist(accuracies.dropna("seed"), np.arange(0.3, 1.01, 0.01), label=about, color=color, alpha=0.7)
+        accuracy = jx.measured("accuracy", Config(hidden_units=hidden), steps)(dataset)
+        mean, low, high, n, _ = mean_interval(accuracy)
+        about = f"{hidden} hidden units, {steps:,} steps: {mean:.3f} in [{low:.3f}, {high:.3f}], n = {n}"
+        histogram.hist(accuracy.dropna("seed"), np.arange(0.4, 1.01, 0.01), label=about, color=color, alpha=0.7)
     histogram.axvline(148 / 300, color="black", linestyle="--", label="0 hidden units, printed: .49")
     histogram.set(xlabel="accuracy (share right)", ylabel="seeds", title="other spirals, mean and 95 % interval")
-    plane.set(xlabel="x", ylabel="y", aspect="equal", title="regions of the printed classifier after 190 steps, n = 1")
+    plane.set(xlabel="x", ylabel="y", aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    plane.set_title("regions of the printed classifier after 190 steps, n = 1")
     for axes in (plane, histogram):
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3 if axes is plane else 1)
     return figure
 
 
 printed, forty_nine = jx.cases({"start": "printed"}, {"start": "printed_points"}), jx.between(0.485, 0.495)
+net = Config(hidden_units=100)
 study = jx.Study(
     experiment=jx.Experiment(init, step, evaluate),
     config=Config(),
@@ -144,19 +140,21 @@ study = jx.Study(
     data=lambda config: jx.datasets.spiral_stream(),
     figures=(picture,),
     claims=(
-        jx.Claim("Printed: loss .786302.", measured("loss", 190, start="printed"), jx.between(0.786301, 0.786303)),
-        jx.Claim("Printed: accuracy .49.", measured("accuracy", 200, start="printed"), forty_nine),
-        jx.Claim("Other weights: .49.", measured("accuracy", 200, start="printed_points"), forty_nine),
-        jx.Claim("Other spirals: above .495.", measured("accuracy", 200), jx.above(0.495)),
-        jx.Claim("100 ReLUs: .980 to .992.", measured("accuracy", 10_000, hidden_units=100), jx.between(0.98, 0.992)),
-        jx.Claim("Closed form = jax.grad.", difference, jx.below(5e-7)),
+        jx.Claim("Printed: loss .786302.", jx.measured("loss", PRINTED, 190), jx.between(0.786301, 0.786303)),
+        jx.Claim("Printed: accuracy .49.", jx.measured("accuracy", PRINTED, 200), forty_nine),
+        jx.Claim("Its points, other weights: .49.", jx.measured("accuracy", PRINTED_POINTS, 200), forty_nine),
+        jx.Claim("Other spirals: above .495.", jx.measured("accuracy", LINEAR, 200), jx.above(0.495)),
+        jx.Claim("100 ReLUs: .980 to .992.", jx.measured("accuracy", net, 10_000), jx.between(0.98, 0.992)),
+        jx.Claim("Closed form = jax.grad: largest difference 5e-7, mean of seeds.", difference, jx.below(5e-7)),
     ),
 )
+lies_low = "The printed .49 lies low: under 5 % of spirals are no better than .495 (148.5 / 300)."
 full = study.replace(
     sweep=printed
     + jx.grid(hidden_units=(0, 10, 30, 100))
     + jx.grid(hidden_units=(0, 10), learning_rate=(0.3, 1.0), l2=(1e-4, 1e-3, 1e-2)),
     seeds=256,
+    claims=(*study.claims, jx.Claim(lies_low, no_better_than_printed, jx.below(0.05))),
 )
 
 if __name__ == "__main__":
