@@ -11,10 +11,11 @@ compares learning rates: each loss is judged at its own best one, chosen on the 
 Answer (128 seeds): at a rate of .1 for all, cross-entropy is 58 points more accurate than the MSE of probabilities; at
 their own best rates, .56 and 5.6 or 10, they are alike in accuracy, likelihood and MSE. The MSE of linear outputs is
 1.2 points behind, and its outputs are no logits: read as such, they have a likelihood as if the net knew little.
-
 Sources: Bishop, Pattern recognition and machine learning, 2006, sections 1.2.5 and 4.3.4; Hui and Belkin, Evaluation
 of neural architectures trained with square loss vs cross-entropy in classification tasks, ICLR 2021.
 """
+
+from functools import partial
 
 import jax
 import numpy as np
@@ -25,6 +26,7 @@ import jaxexp as jx
 LOSSES = ("cross_entropy", "mse_of_probabilities", "mse_of_outputs")
 EPOCH = 44  # steps: 1437 training examples in minibatches of 32, the last 29 of an epoch left out
 SHARED_RATE = 0.1
+model = jx.models.mlp((64, 32, 10))
 
 
 @jx.config
@@ -33,9 +35,6 @@ class Config:
 
     loss: str = jx.static(default="cross_entropy", choices=LOSSES)
     learning_rate: float = jx.dynamic(default=SHARED_RATE, minimum=0)
-
-
-model = jx.models.mlp((64, 32, 10))
 
 
 def mse(outputs, labels, config):
@@ -77,71 +76,50 @@ def evaluate(state, data, config):
     }
 
 
-def final(dataset, loss, metric):
-    """A metric after training under a loss, [trial, seed]; NaN at all seeds of a rate where one is not finite."""
-    return dataset[metric].isel(eval_step=-1).where((dataset.status == 0).all("seed") & (dataset.loss == loss))
+def best_rate(dataset, loss, by):
+    """The rate that is best for the even seeds; none at which the run of any seed is not finite."""
+    allowed = (dataset.loss == loss) & (dataset.status == 0).all("seed")
+    found = dataset[by].isel(eval_step=-1).where(allowed & (dataset.seed % 2 == 0)).mean("seed")
+    quality = (found if by == "accuracy" else -found).fillna(-np.inf)
+    return float(dataset.learning_rate.where(allowed)[int(quality.argmax("trial"))])
 
 
-def at_best_rate(loss, metric, by="accuracy"):
-    """Estimates a metric of the odd seeds, at the rate that is the best for the even seeds by accuracy, MSE or NLL."""
-
-    def estimate(dataset):
-        judged_by = final(dataset, loss, by).sel(seed=dataset.seed % 2 == 0).mean("seed")
-        quality = (judged_by if by == "accuracy" else -judged_by).fillna(-np.inf)
-        return final(dataset, loss, metric).sel(seed=dataset.seed % 2 == 1).isel(trial=int(quality.argmax("trial")))
-
-    return estimate
+def judged(loss, metric, by, dataset):
+    """A metric of the odd seeds at a loss's best rate by accuracy, MSE or NLL, or at the rate that all losses share."""
+    rate = best_rate(dataset, loss, by) if by else SHARED_RATE
+    return jx.measured(metric, Config(loss, rate))(dataset.sel(seed=dataset.seed % 2 == 1))
 
 
-def at_shared_rate(loss, metric):
-    """Estimates a metric of the odd seeds at the rate that all losses share."""
-
-    def estimate(dataset):
-        shared = abs(dataset.learning_rate / SHARED_RATE - 1) < 1e-6
-        return final(dataset, loss, metric).sel(seed=dataset.seed % 2 == 1).where(shared).mean("trial")
-
-    return estimate
-
-
-def difference(first, second):
-    """Estimates one estimate minus another, seed by seed."""
-    return lambda dataset: first(dataset).drop_vars("trial", errors="ignore") - second(dataset)
+def gap(metric, by=None, other="mse_of_probabilities"):
+    """Estimates cross-entropy's metric minus that of another loss."""
+    return jx.difference(partial(judged, "cross_entropy", metric, by), partial(judged, other, metric, by))
 
 
 def by_rate(dataset):
     """Draws test accuracy and likelihood against the learning rate, a line a loss, with each loss's best rate."""
     from matplotlib.figure import Figure
 
-    from jaxexp.figures import COLORS
-    from jaxexp.statistics import mean_interval
-
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure, rates = Figure(figsize=(11, 4.6), layout="constrained"), np.unique(dataset.learning_rate)
     panels = figure.subplots(1, 2)
-    named = {"accuracy": "test accuracy (share right)", "nll": "minus log-likelihood of the softmax (nats a digit)"}
-    for axes, (metric, label) in zip(panels, named.items(), strict=True):
-        for color, loss in zip(COLORS, LOSSES, strict=False):
-            values = final(dataset, loss, metric).dropna("trial").sortby("learning_rate")
-            mean, low, high = np.asarray([mean_interval(seeds)[:3] for seeds in values]).reshape(-1, 3).T
-            axes.plot(values.learning_rate, mean, ".-", color=color, label=loss.replace("_", " "))
-            axes.fill_between(values.learning_rate, low, high, color=color, alpha=0.25)
-            best = at_best_rate(loss, metric)(dataset)
-            axes.plot(best.learning_rate, best.mean(), "o", color=color, mfc="none", markersize=11)
-        axes.axvline(SHARED_RATE, color="black", linestyle=":")
-        axes.set(xscale="log", xlabel="learning rate", ylabel=label)
+    for axes, metric in zip(panels, ("accuracy", "nll"), strict=True):
+        for loss, color in zip(LOSSES, jx.figures.COLORS, strict=False):
+            values = [jx.measured(metric, Config(loss, rate))(dataset) for rate in rates]
+            jx.figures.band(axes, rates, values, color=color, label=loss.replace("_", " "))
+            best = best_rate(dataset, loss, "accuracy"), judged(loss, metric, "accuracy", dataset).mean()
+            axes.plot(*best, "o", color=color, mfc="none", ms=11)
+        axes.axvline(SHARED_RATE, color="black", linestyle=":", label="one rate for all")
+        axes.set(xscale="log", xlabel="learning rate")
         axes.grid(alpha=0.3)
-    panels[0].set_ylim(0, 1.05)
-    panels[1].set(yscale="log", ylim=(0.03, 50))
-    panels[0].plot(
-        [], [], "ko", mfc="none", markersize=11, label="best rate: chosen by accuracy on even seeds, judged on odd"
-    )
-    panels[0].plot([], [], "k:", label="one rate for all")
+    panels[0].set(ylabel="test accuracy (share right)", ylim=(0, 1.05))
+    panels[1].set(ylabel="minus log-likelihood of the softmax (nats a digit)", yscale="log", ylim=(0.03, 50))
+    panels[0].plot([], [], "ko", mfc="none", ms=11, label="best rate: chosen by accuracy on even seeds, judged on odd")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    lost = int((dataset.status == 1).sum())
-    figure.suptitle(f"mean and 95 % interval over n = {dataset.sizes['seed']} seeds; {lost} runs not finite, left out")
+    figure.suptitle(jx.figures.heading(dataset))
     return figure
 
 
-CROSS_ENTROPY, PROBABILITIES, OUTPUTS = LOSSES
+behind = gap("accuracy", "accuracy", other="mse_of_outputs")
+as_logits = partial(judged, "mse_of_outputs", "nll", "accuracy")
 
 study = jx.Study(
     experiment=jx.Experiment(init, step, evaluate),
@@ -153,36 +131,12 @@ study = jx.Study(
     data=lambda config: jx.datasets.digits(),
     figures=(by_rate,),
     claims=(
-        jx.Claim(
-            "One rate, .1: cross-entropy is over 30 points more accurate than MSE of probabilities.",
-            difference(at_shared_rate(CROSS_ENTROPY, "accuracy"), at_shared_rate(PROBABILITIES, "accuracy")),
-            jx.above(0.3),
-        ),
-        jx.Claim(
-            "Each at its best rate: they differ by less than a point.",
-            difference(at_best_rate(CROSS_ENTROPY, "accuracy"), at_best_rate(PROBABILITIES, "accuracy")),
-            jx.between(-0.01, 0.01),
-        ),
-        jx.Claim(
-            "Each at its best rate: MSE of outputs is behind, by less than 2 points.",
-            difference(at_best_rate(CROSS_ENTROPY, "accuracy"), at_best_rate(OUTPUTS, "accuracy")),
-            jx.between(0, 0.02),
-        ),
-        jx.Claim(
-            "Each at its best rate by likelihood: they differ by less than .03 nats a digit.",
-            difference(at_best_rate(CROSS_ENTROPY, "nll", by="nll"), at_best_rate(PROBABILITIES, "nll", by="nll")),
-            jx.between(-0.03, 0.03),
-        ),
-        jx.Claim(
-            "Each at its best rate by MSE of probabilities: they differ by less than .002.",
-            difference(at_best_rate(CROSS_ENTROPY, "mse", by="mse"), at_best_rate(PROBABILITIES, "mse", by="mse")),
-            jx.between(-0.002, 0.002),
-        ),
-        jx.Claim(
-            "Outputs trained to 0 and 1, read as logits: over 1.4 nats a digit, however accurate.",
-            at_best_rate(OUTPUTS, "nll"),
-            jx.above(1.4),
-        ),
+        jx.Claim("At .1 for all, MSE of probabilities is over .3 less accurate.", gap("accuracy"), jx.above(0.3)),
+        jx.Claim("Best rates: MSE of probabilities within .01.", gap("accuracy", "accuracy"), jx.between(-0.01, 0.01)),
+        jx.Claim("Best rates: MSE of outputs is less accurate, by less than .02.", behind, jx.between(0, 0.02)),
+        jx.Claim("Best rates by likelihood: within .03 nats a digit.", gap("nll", "nll"), jx.between(-0.03, 0.03)),
+        jx.Claim("Best rates by MSE of probabilities: within .002.", gap("mse", "mse"), jx.between(-0.002, 0.002)),
+        jx.Claim("Outputs trained to 0 and 1, read as logits: over 1.4 nats a digit.", as_logits, jx.above(1.4)),
     ),
 )
 full = study.replace(seeds=128)

@@ -1,4 +1,4 @@
-"""Training for accuracy by surrogates: the printed table, closed forms, shares of starts, and runs that diverge."""
+"""Training for accuracy by surrogates: the printed table, closed forms, shares of starts, claims, runs that diverge."""
 
 import json
 import sys
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import jaxexp as jx
-from jaxexp import catalog, plans
+from jaxexp import catalog, plans, results
+from jaxexp import study as studies
 
 ROOT = Path(__file__).parents[2]
 LOADED = catalog.load(str(ROOT / "experiments" / "accuracy_surrogates.py"))
@@ -118,9 +119,92 @@ def test_a_run_that_is_not_finite_is_never_scored():
     sweep = jx.grid(surrogate=("linear_squared_error",), learning_rate=(0.1, 0.01))  # above .055 it diverges
     dataset = jx.run(STUDY.replace(sweep=sweep, seeds=2, num_steps=5000), tile=TILE)
     assert dataset.status.values.tolist() == [[1, 1], [0, 0]]
-    scored = [MODULE.measured("right", {**MODULE.LINEAR, "learning_rate": rate})(dataset) for rate in (0.1, 0.01)]
-    assert np.isnan(scored[0]).all()
-    assert scored[1].values.tolist() == [0, 0]
+    configs = [MODULE.Config("linear_squared_error", learning_rate=rate) for rate in (0.1, 0.01)]
+    diverged, finite = (jx.measured("right", config)(dataset) for config in configs)
+    assert np.isnan(diverged).all()
+    assert finite.values.tolist() == [0, 0]
+
+
+ENDS = {"sigmoid_squared_error": 0.344, "ramp": 0.37, "generalized_cross_entropy": 0.36, "smoothed_zero_one": 0.4}
+LINE = {"accuracy": 0.6, "weight": -1 / 46, "bias": 21 / 46, "surrogate_loss": 27 / 115, "right_at_best_threshold": 0}
+
+
+def _dataset(begun=0.176, slope=0.0, line=None, **ends):
+    """What the study would give for 4096 starts by these shares that begin and end with 4 of 5."""
+    shares, table, num_seeds = {**ENDS, "evolution": 0.97, **ends}, studies.table(STUDY), 4096
+    surrogates = table.columns["surrogate"].tolist()
+    names = ("accuracy", "weight", "bias", "surrogate_loss", "right_at_best_threshold", "right", "outlier_slope")
+    values = {name: np.zeros((len(table), num_seeds, 2)) for name in names}
+    place = np.arange(num_seeds) / num_seeds
+    for trial, surrogate in enumerate(surrogates):
+        values["right"][trial] = np.stack([place < begun, place < shares.get(surrogate, 0)], axis=1)
+        values["outlier_slope"][trial] = slope
+    for name, value in {**LINE, **(line or {})}.items():
+        values[name][surrogates.index("linear_squared_error")] = value
+    trial, seed = (part.ravel() for part in np.indices((len(table), num_seeds)))
+    flat = {name: array.reshape(-1, 2) for name, array in values.items()}
+    ok, never, steps = np.zeros(len(trial), np.int8), np.full(len(trial), -1, np.int32), np.int32([0, 10_000])
+    made = results.Result(trial, seed, ok, never, steps[:0], steps, {}, flat)
+    return results.dataset(table, np.arange(num_seeds, dtype=np.uint32), [made], {})
+
+
+def test_the_claims_hold_where_the_published_figures_hold():
+    assert [verdict.verdict for verdict in jx.check(STUDY, _dataset())] == ["holds"] * 14
+
+
+@pytest.mark.parametrize(
+    ("changed", "claim"),
+    [
+        ({"begun": 0.25}, 0),
+        ({"sigmoid_squared_error": 0.4}, 1),
+        ({"slope": 0.01}, 2),
+        ({"cross_entropy": 0.01}, 3),
+        ({"hinge": 0.01}, 4),
+        ({"linear_squared_error": 0.01}, 5),
+        ({"line": {"right_at_best_threshold": 1}}, 6),
+        ({"line": {"accuracy": 0.8}}, 7),
+        ({"line": {"weight": -1 / 45}}, 8),
+        ({"line": {"bias": 20 / 46}}, 9),
+        ({"line": {"surrogate_loss": 28 / 115}}, 10),
+        ({"begun": 0.45}, 11),
+        ({"ramp": 0.55}, 12),
+        ({"evolution": 0.9}, 13),
+    ],
+)
+def test_each_claim_is_refuted_where_its_figure_is_another(changed, claim):
+    assert jx.check(STUDY, _dataset(**changed))[claim].verdict == "refuted"
+
+
+def test_a_start_that_diverges_under_every_surrogate_leaves_each_claim_open():
+    dataset = _dataset()
+    dataset["status"][:, 0] = 1
+    for verdict in jx.check(STUDY, dataset):
+        assert (verdict.verdict, verdict.estimate.n, verdict.estimate.excluded) == ("not shown", 4095, 1)
+
+
+def test_the_basins_have_a_panel_a_surrogate_with_the_starts_and_their_ends():
+    shares, basins = STUDY.figures
+    dataset = jx.run(STUDY.replace(seeds=5, num_steps=20), tile=TILE)
+    panels = basins(dataset).axes[:9]
+    titles = ["evolution, learning rate 0.5, sigma 3", "smoothed zero one", "linear squared error"]
+    assert [panels[place].get_title().splitlines()[0] for place in (8, 7, 0)] == titles
+    for axes, trial in ((panels[0], 0), (panels[8], 11)):
+        (dots,) = axes.collections
+        start, end = dataset.isel(trial=trial, eval_step=0), dataset.isel(trial=trial, eval_step=-1)
+        np.testing.assert_allclose(dots.get_offsets(), np.stack([start.weight, start.bias], axis=1))
+        np.testing.assert_array_equal(dots.get_array(), end.accuracy)
+    rows = [label.get_text() for label in shares(dataset).axes[0].get_yticklabels()]
+    assert len(rows) == len(set(rows)) == 13
+    assert "smoothed zero one, temperature 3, annealing rate 0.0003" in rows
+
+
+def test_starts_that_are_trials_share_a_row_and_a_panel():
+    sweep = jx.grid(surrogate=("ramp", "hinge"), weight_start=(-1.0, 0.0, 1.0), bias_start=(0.0, 1.0))
+    changed = STUDY.replace(sweep=sweep, config=MODULE.Config(start_spread=0.0), seeds=1, num_steps=20)
+    shares, basins = (draw(jx.run(changed, tile=TILE)) for draw in STUDY.figures)
+    assert "n = 6 starts" in shares.get_suptitle()
+    assert [axes.get_title() for axes in basins.axes[:2]] == ["ramp\nn = 6 starts", "hinge\nn = 6 starts"]
+    assert [label.get_text() for label in shares.axes[0].get_yticklabels()] == ["ramp", "hinge"]
 
 
 def test_the_whole_study_in_short_is_finite_gives_a_number_a_seed_and_can_be_drawn():

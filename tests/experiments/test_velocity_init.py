@@ -186,6 +186,16 @@ def test_each_claim_is_refuted_where_its_figure_is_another(changed, claim):
     assert jx.check(STUDY, _dataset(**changed))[claim].verdict == "refuted"
 
 
+@pytest.mark.parametrize(("epoch", "share"), [(0, 1.0), (1, 0.75), (6, 0.75)])
+def test_one_seed_that_learns_in_one_epoch_is_enough_to_doubt_that_ones_never_do(epoch, share):
+    dataset = _dataset()
+    dataset["test_accuracy"][dataset.velocity_init.values.tolist().index("ones"), 2, epoch] = 0.5
+    _, _, verdict, shifted, *_ = jx.check(STUDY, dataset)
+    assert verdict.estimate.mean == share
+    assert verdict.verdict == ("holds" if share == 1 else "not shown")
+    assert shifted.verdict == "holds"
+
+
 def test_a_run_that_is_not_finite_is_never_scored():
     dataset = _dataset()
     dataset["status"][:, 0] = 1
