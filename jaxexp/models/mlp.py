@@ -21,8 +21,6 @@ from jaxexp.models.model import Model
 _Activation = Callable[[jax.Array], jax.Array]
 _LECUN_NORMAL = jax.nn.initializers.lecun_normal()
 _TANH = (jnp.tanh, jax.nn.tanh, jax.lax.tanh)
-_POINTS = 16
-"""Columns that a vector register holds: their number is padded to a multiple of it."""
 _FEW_INPUTS = 8
 """Up to so many inputs the first bias is a column of the kernel, fed by an input of ones; beyond, it is added."""
 
@@ -84,24 +82,21 @@ def mlp(
     def apply(params, inputs):
         _check_inputs(checked, inputs)
         first, *rest = params
-        columns, num_examples = _columns(inputs, first)
-        units = _first(first, columns)
+        units = _first(first, _columns(inputs, first))
         for layer in rest:
             units = _dense(layer, activation(units))
         outputs = units if output_activation is None else output_activation(units)
-        return outputs[:, :num_examples].T.reshape(*inputs.shape[:-1], checked[-1])
+        return outputs.T.reshape(*inputs.shape[:-1], checked[-1])
 
     return Model(init, apply)
 
 
-def _columns(inputs: jax.Array, first: dict[str, jax.Array]) -> tuple[jax.Array, int]:
-    """The examples as columns [in, n], padded, with a row of ones where the first bias is folded in; and their n."""
+def _columns(inputs: jax.Array, first: dict[str, jax.Array]) -> jax.Array:
+    """The examples as columns [in, n], with a row of ones where the first bias is folded in."""
     columns = inputs.reshape(-1, inputs.shape[-1]).T.astype(jnp.result_type(inputs, first["kernel"]))
-    num_features, num_examples = columns.shape
-    if "bias" in first and num_features <= _FEW_INPUTS:
-        columns = jnp.concatenate([columns, jnp.ones((1, num_examples), columns.dtype)])
-    missing = -num_examples % _POINTS if num_examples > _POINTS else 0
-    return jnp.pad(columns, ((0, 0), (0, missing))), num_examples
+    if "bias" not in first or len(columns) > _FEW_INPUTS:
+        return columns
+    return jnp.concatenate([columns, jnp.ones((1, columns.shape[1]), columns.dtype)])
 
 
 def _first(layer: dict[str, jax.Array], columns: jax.Array) -> jax.Array:
