@@ -21,7 +21,6 @@ import numpy as np
 import optax
 
 import jaxexp as jx
-from jaxexp.figures import COLORS
 
 PEAKS = {"rule": None, "wide": (10.0, 100.0)}
 CONSTANT = "sin_error_of_constant"
@@ -111,7 +110,7 @@ def learning(dataset):
     wide = ", numbers above 10 from U(10, 100)"
     nets = {"all trained": ALL, "LSTM frozen": HEAD, f"all trained{wide}": WIDE}
     nets |= {"cosine decay": DECAY, f"cosine decay{wide}": WIDE_DECAY}
-    for color, (label, config) in zip(COLORS, nets.items(), strict=False):
+    for color, (label, config) in zip(jx.figures.COLORS, nets.items(), strict=False):
         runs = jx.trial(dataset, config).transpose("eval_step", "seed", ...)
         if runs.sin_error.isnull().all():  # as it was not run
             continue

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxexp.errors import JaxexpError as JaxexpError
     from jaxexp.estimates import difference as difference
     from jaxexp.estimates import measured as measured
+    from jaxexp.estimates import share as share
     from jaxexp.estimates import trial as trial
     from jaxexp.experiment import Experiment as Experiment
     from jaxexp.experiment import from_train as from_train
@@ -60,7 +61,7 @@ _NAMES = {
     "cli": ("main",),
     "configs": ("config", "dynamic", "static"),
     "errors": ("JaxexpError",),
-    "estimates": ("difference", "measured", "trial"),
+    "estimates": ("difference", "measured", "share", "trial"),
     "experiment": ("Experiment", "from_train", "supervised"),
     "plans": ("plan",),
     "statistics": ("check",),

@@ -86,7 +86,7 @@ def verdicts(found: Sequence[Any]) -> None:
     for claim in found:
         e = claim.estimate
         told = (
-            "median " * (claim.statistic == "median")
+            f"{claim.statistic} " * (claim.statistic != "mean")
             + f"{e.mean:.4g} [{e.low:.4g}, {e.high:.4g}], n = {e.n}"
             + (f", {e.excluded} excluded" * bool(e.excluded))
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxexp.errors import StudyError, suggestion
 from jaxexp.results import OK
+from jaxexp.study import Interval
 
 
 def trial(dataset: Any, config: Any) -> Any:
@@ -67,7 +68,7 @@ def measured(metric: str, config: Any, at: int | None = None) -> Callable[[Any],
     def estimate(dataset: Any) -> Any:
         if metric not in dataset:
             raise StudyError(f"the results have no metric {metric!r}{suggestion(metric, dataset.data_vars)}")
-        values = trial(dataset, config)[metric]
+        values = trial(dataset[[metric, "status", "status_step"]], config)[metric]
         steps = values.dims[-1]
         wanted = values.isel({steps: -1}) if at is None else values.reindex({steps: [at]}).isel({steps: 0})
         return wanted.drop_vars([name for name in wanted.coords if name != "seed"])
@@ -78,3 +79,16 @@ def measured(metric: str, config: Any, at: int | None = None) -> Callable[[Any],
 def difference(first: Callable[[Any], Any], second: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Returns the function of a dataset that gives one estimate minus another, seed by seed."""
     return lambda dataset: first(dataset) - second(dataset)
+
+
+def share(estimate: Callable[[Any], Any], interval: Interval) -> Callable[[Any], Any]:
+    """Returns the function of a dataset that gives 1 for a seed whose estimate lies in an interval, 0 where not.
+
+    A claim on it has `statistic="share"`. NaN stays NaN.
+    """
+
+    def inside(dataset: Any) -> Any:
+        values = estimate(dataset)
+        return ((values > interval.low) & (values < interval.high)).astype(float).where(values.notnull())
+
+    return inside

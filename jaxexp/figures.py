@@ -3,7 +3,7 @@
 A study's own figures say more; this is what a study without any gets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,23 @@ def band(axes: Any, x: Any, values: Any, *, statistic: str = "mean", **style: An
     (line,) = axes.plot(places, middle, **{"marker": "." if len(places) < 20 else None, **style})
     if np.isfinite(low).all() and np.isfinite(high).all():
         axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def rows(axes: Any, values: Mapping[str, Any]) -> None:
+    """Draws a row a label: each seed as a circle, above them the mean with its 95 % interval, and both in figures.
+
+    Args:
+        axes: Of matplotlib.
+        values: One number a seed, by label; labels with less than two finite ones are left out.
+    """
+    shown = {label: seeds for label, seeds in values.items() if np.isfinite(seeds).sum() > 1}
+    for row, seeds in enumerate(shown.values()):
+        mean, low, high, n, _ = mean_interval(seeds)
+        axes.plot(seeds, [row] * len(seeds), "o", color=COLORS[0], fillstyle="none", markersize=5)
+        axes.errorbar(mean, row - 0.25, xerr=[[mean - low], [high - mean]], fmt="D", color=COLORS[1], markersize=5)
+        told = f"{mean:.3f}, n = {n}"
+        axes.text(1.02, row, told, va="center", fontsize=8, transform=axes.get_yaxis_transform())
+    axes.set(yticks=range(len(shown)), yticklabels=list(shown), ylim=(len(shown) - 0.5, -0.6))
 
 
 def heading(dataset: Any, statistic: str = "mean") -> str:

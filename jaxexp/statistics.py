@@ -106,7 +106,36 @@ def _finite(values: Any, confidence: float) -> tuple[np.ndarray, int]:
     return finite, flat.size - finite.size
 
 
-INTERVALS = {"mean": mean_interval, "median": median_interval}
+def share_interval(values: Any, confidence: float = 0.95) -> Estimate:
+    """Returns the share of seeds in which something is so, with its exact interval: 8 of 8 seeds do not mean all.
+
+    Args:
+        values: One a seed, [n]: 1 where it is so, else 0; those that are not finite are counted and left out.
+        confidence: The least level, in (0, 1).
+
+    Raises:
+        StudyError: If the level is not between 0 and 1, there is no value at all, or one is neither 0 nor 1.
+
+    Source: Clopper and Pearson (1934), "The use of confidence or fiducial limits illustrated in the case of the
+    binomial", Biometrika 26(4).
+
+    Example:
+        >>> estimate = share_interval([1.0] * 8)
+        >>> round(estimate.mean, 2), round(estimate.low, 3), round(estimate.high, 3)
+        (1.0, 0.631, 1.0)
+    """
+    from scipy.special import betaincinv
+
+    finite, excluded = _finite(values, confidence)
+    if not np.isin(finite, (0.0, 1.0)).all():
+        raise StudyError("a share is taken of seeds with 0 or 1, and one has another value: use jx.share(...)")
+    n, so, tail = finite.size, int(finite.sum()), (1 - confidence) / 2
+    low = float(betaincinv(so, n - so + 1, tail)) if so else 0.0
+    high = float(betaincinv(so + 1, n - so, 1 - tail)) if so < n else 1.0
+    return Estimate(so / n if n else float("nan"), low, high, n, excluded)
+
+
+INTERVALS = {"mean": mean_interval, "median": median_interval, "share": share_interval}
 
 
 def check(study: Study, dataset: Any) -> list[Verdict]:

@@ -278,6 +278,11 @@ def load(folder: Path | str) -> Any:
     """
     folder = Path(folder)
     record, known = store.record(folder), store.plans(folder)
+    if not known:
+        raise StoreError(
+            f"{folder} holds a record and no results: a reference keeps what its claims use, in claims.npz; "
+            f"`jaxexp run {record.get('experiment', 'NAME')} --full` trains it again"
+        )
     trials = store.union([stored.trials for stored in known])
     seeds = np.unique(np.concatenate([stored.seeds for stored in known]))
     found = []

@@ -70,3 +70,13 @@ def test_a_difference_is_taken_seed_by_seed():
 def test_an_unknown_metric_is_an_error_that_suggests_one():
     with pytest.raises(StudyError, match=r"no metric 'los'.*did you mean 'loss'"):
         jx.measured("los", Config())(dataset())
+
+
+def test_a_share_is_1_or_0_a_seed_and_nan_stays():
+    bad = dataset()
+    bad["status"][0, 1] = 1
+    inside = jx.share(jx.measured("loss", Config()), jx.between(0.5, 1.5))
+    assert inside(dataset()).values.tolist() == [1.0, 0.0]
+    found = inside(bad).values
+    assert found[0] == 1.0
+    assert np.isnan(found[1])

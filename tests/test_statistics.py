@@ -9,7 +9,7 @@ from scipy import stats
 
 import jaxexp as jx
 from jaxexp.errors import StudyError
-from jaxexp.statistics import HOLDS, NOT_SHOWN, REFUTED, check, mean_interval, median_interval
+from jaxexp.statistics import HOLDS, NOT_SHOWN, REFUTED, check, mean_interval, median_interval, share_interval
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=40), st.sampled_from([0.8, 0.95, 0.99]))
@@ -52,6 +52,21 @@ def test_the_medians_interval_is_the_shortest_of_order_statistics_at_its_level(n
 
 def test_five_seeds_say_nothing_of_a_median_at_95_percent():
     assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0])[:3] == (3.0, -np.inf, np.inf)
+
+
+@pytest.mark.parametrize(("so", "n"), [(0, 8), (1, 8), (8, 8), (6, 256), (256, 256)])
+def test_the_share_s_interval_is_clopper_and_pearson_s(so, n):
+    expected = stats.binomtest(so, n).proportion_ci(0.95, method="exact")
+    found = share_interval([1.0] * so + [0.0] * (n - so))
+    np.testing.assert_allclose(
+        (found.low, found.high), expected, rtol=1e-9, atol=1e-15
+    )  # scipy's are the roots of a search
+    assert found.mean == so / n
+
+
+def test_a_share_of_anything_but_zeros_and_ones_is_refused():
+    with pytest.raises(StudyError, match="one has another value"):
+        share_interval([1.0, 0.5])
 
 
 def study(*claims):

@@ -145,7 +145,7 @@ FIRST_EPOCH = {
 
 
 def _dataset(first_epoch=FIRST_EPOCH, last=0.97, shifted=0.09):
-    """What the study would give if every accuracy were as said, with a small spread over 4 seeds."""
+    """What the study would give if every accuracy were as said, with a small spread over 64 seeds."""
     table = studies.table(STUDY)
     by_trial = np.full((len(table), 11), 0.42)
     for trial in range(len(table)):
@@ -153,13 +153,13 @@ def _dataset(first_epoch=FIRST_EPOCH, last=0.97, shifted=0.09):
         if (config.momentum, config.velocity_scale) == (0.5, 1.0):
             start = first_epoch[config.velocity_init] if config.weight_shift == 0 else shifted
             by_trial[trial] = [0.1, start, *[last if start > 0.2 else start] * 9]
-    spread = np.linspace(-1e-3, 1e-3, 4)
+    spread = np.linspace(-1e-3, 1e-3, 64)
     values = (by_trial[:, None] + spread[None, :, None]).reshape(-1, 11)
-    trial, seed = (part.ravel() for part in np.indices((len(table), 4)))
+    trial, seed = (part.ravel() for part in np.indices((len(table), 64)))
     eval_step = EPOCH * np.arange(11, dtype=np.int32)
     ok, never = np.zeros(len(trial), np.int8), np.full(len(trial), -1, np.int32)
     made = results.Result(trial, seed, ok, never, eval_step[:0], eval_step, {}, {"test_accuracy": values})
-    return results.dataset(table, np.arange(4, dtype=np.uint32), [made], {})
+    return results.dataset(table, np.arange(64, dtype=np.uint32), [made], {})
 
 
 def test_the_claims_hold_where_the_published_figures_hold():
@@ -186,7 +186,7 @@ def test_each_claim_is_refuted_where_its_figure_is_another(changed, claim):
     assert jx.check(STUDY, _dataset(**changed))[claim].verdict == "refuted"
 
 
-@pytest.mark.parametrize(("epoch", "share"), [(0, 1.0), (1, 0.75), (6, 0.75)])
+@pytest.mark.parametrize(("epoch", "share"), [(0, 1.0), (1, 63 / 64), (6, 63 / 64)])
 def test_one_seed_that_learns_in_one_epoch_is_enough_to_doubt_that_ones_never_do(epoch, share):
     dataset = _dataset()
     dataset["test_accuracy"][dataset.velocity_init.values.tolist().index("ones"), 2, epoch] = 0.5
@@ -200,7 +200,7 @@ def test_a_run_that_is_not_finite_is_never_scored():
     dataset = _dataset()
     dataset["status"][:, 0] = 1
     for verdict in jx.check(STUDY, dataset):
-        assert (verdict.verdict, verdict.estimate.n, verdict.estimate.excluded) == ("not shown", 3, 1)
+        assert (verdict.verdict, verdict.estimate.n, verdict.estimate.excluded) == ("not shown", 63, 1)
 
 
 def test_the_figure_has_a_panel_of_starts_and_one_a_momentum():
@@ -210,7 +210,7 @@ def test_the_figure_has_a_panel_of_starts_and_one_a_momentum():
         "all starts, mu = 0.5",
         *(f"v0 = s, mu = {m}" for m in (0.5, 0.75, 0.9)),
     ]
-    assert "n = 4 seeds; 0 runs not finite" in figure.get_suptitle()
+    assert "n = 64 seeds; 0 runs not finite" in figure.get_suptitle()
     starts = {line.get_label(): line.get_ydata()[1] for line in figure.axes[0].get_lines()}
     assert starts == pytest.approx(FIRST_EPOCH)
 
