@@ -24,11 +24,11 @@ def write(folder: Path, digest: str, segment: Segment) -> None:
     if segment.snapshot is None:
         return
     snapshot = segment.snapshot.on_host()
-    arrays = {"where": np.asarray([snapshot.tile, snapshot.step], np.int64)}
+    arrays = {"where": np.asarray([snapshot.tile, snapshot.num_tiles, snapshot.step], np.int64)}
     arrays |= {f"leaf:{index:04d}": np.asarray(leaf) for index, leaf in enumerate(snapshot.progress.leaves)}
     arrays["first_bad"] = np.asarray(snapshot.progress.first_bad)
     for name in snapshot.records[0]:
-        arrays[f"record:{name}"] = np.concatenate([record[name] for record in snapshot.records])
+        arrays[f"record:{name}"] = np.concatenate([record[name] for record in snapshot.records], axis=1)
     if snapshot.finished:
         whole = store.result_arrays(joined(snapshot.finished))
         arrays |= {f"finished:{name}": values for name, values in whole.items()}
@@ -44,7 +44,7 @@ def read(folder: Path, digest: str, batch: str) -> Snapshot | None:
     def named(kind: str) -> dict[str, np.ndarray]:
         return {name.removeprefix(kind): values for name, values in arrays.items() if name.startswith(kind)}
 
-    tile, step = map(int, arrays["where"])
+    tile, num_tiles, step = map(int, arrays["where"])
     leaves = [leaf for _, leaf in sorted(named("leaf:").items())]
     finished = [store.result_of(named("finished:"))] if named("finished:") else []
-    return Snapshot(tile, step, Progress(leaves, arrays["first_bad"]), [named("record:")], finished)
+    return Snapshot(tile, num_tiles, step, Progress(leaves, arrays["first_bad"]), [named("record:")], finished)

@@ -147,7 +147,7 @@ class Meter:
             self._done[group] += event.batch.num_runs
         else:
             tiles, steps = len(event.batch.tiles), self._job.plan.study.num_steps
-            within = event.batch.num_runs * (event.tile + event.step / steps) / tiles
+            within = event.batch.num_runs * (event.tile + event.num_tiles * event.step / steps) / tiles
         ran = self._done[group] + within
         rate = ran / max(now - self._group_began[group], 1e-9)
         left = (self._total[group] - ran) / rate if rate else float("inf")

@@ -15,12 +15,12 @@ import numpy as np
 from jaxexp import program as programs
 from jaxexp import study as studies
 from jaxexp.plans import Batch, Group, Plan
-from jaxexp.program import LOG_SLOTS, NEVER, Clock, Lowered, Progress, Tiles
+from jaxexp.program import NEVER, Clock, Lowered, Progress, Shape, Tiles
 from jaxexp.results import NOT_FINITE, OK, Result, joined
 from jaxexp.signature import SEED, SHARED
 
 _SEGMENT_SECONDS = 0.2
-_FIRST_SEGMENT_STEPS = 8
+_FIRST_TILE_STEPS = 8
 
 
 class Segment(NamedTuple):
@@ -28,46 +28,63 @@ class Segment(NamedTuple):
 
     Attributes:
         batch: The batch in training.
-        tile: Which of its tiles, from 0.
-        step: Steps that the tile's runs have done.
+        tile: The first of its tiles that the segment trained, from 0.
+        num_tiles: How many it trained, one after the other.
+        step: Steps that the runs of these tiles have done.
         seconds: Wall time of the segment.
         snapshot: What `train` takes to go on from here; None where another process has it.
     """
 
     batch: Batch
     tile: int
+    num_tiles: int
     step: int
     seconds: float
     snapshot: "Snapshot | None" = None
 
 
 class Snapshot(NamedTuple):
-    """A batch in the middle: its finished tiles' results, and the state and records of the tile in flight."""
+    """A batch in the middle: its finished tiles' results, and the state and records of the tiles in flight."""
 
     tile: int
+    num_tiles: int
     step: int
     progress: Progress
     records: list[dict[str, np.ndarray]]
     finished: list[Result]
 
     def on_host(self) -> "Snapshot":
-        """Returns the snapshot with its arrays copied to host memory."""
-        return self._replace(progress=jax.device_get(self.progress))
+        """Returns the snapshot with the arrays of its tiles copied to host memory."""
+        return self._replace(progress=jax.tree.map(lambda leaf: leaf[: self.num_tiles], jax.device_get(self.progress)))
 
 
 @dataclasses.dataclass
 class Compiled:
-    """A group's compiled program with its data on the device, and the steps that fill a segment."""
+    """A group's compiled program with its data on the device.
+
+    Attributes:
+        group: The group.
+        shape: The program's.
+        call: The program.
+        data: The group's data, on the device.
+        blank: What a first call takes in place of a state.
+        tile_steps: Steps that fill a segment, counted over all its tiles; follows the measured time.
+    """
 
     group: Group
+    shape: Shape
     call: Any
     data: Any
-    segment_steps: int = _FIRST_SEGMENT_STEPS
+    blank: Progress
+    tile_steps: int = _FIRST_TILE_STEPS
 
 
 def lower(plan: Plan, group: int) -> Lowered:
     """Returns a group's program, traced and lowered but not compiled."""
-    return programs.lower(plan.study.experiment, plan.groups[group], plan.tile)
+    num_steps, evaluate_every, log_every = plan.steps
+    num_records = 2 + num_steps // min(evaluate_every, log_every)
+    shape = programs.shape_of(plan.groups[group].signature, plan.tile, num_records)
+    return programs.lower(plan.study.experiment, plan.groups[group], shape)
 
 
 def compiled(plan: Plan, lowered: Mapping[int, Lowered], needed: Sequence[int]) -> Iterator[tuple[int, Compiled]]:
@@ -87,16 +104,22 @@ def compiled(plan: Plan, lowered: Mapping[int, Lowered], needed: Sequence[int]) 
                 group = plan.groups[index]
                 if id(group.data) not in on_device:  # groups with equal data share one copy
                     on_device[id(group.data)] = jax.device_put(group.data)
-                call = waiting[index].result() if index in waiting else lower(plan, index).lowered.compile()
-                yield index, Compiled(group, call, on_device[id(group.data)])
+                made = known[index] if index in known else lower(plan, index)
+                call = waiting[index].result() if index in waiting else made.lowered.compile()
+                yield index, ready(group, made.shape, call, on_device[id(group.data)])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def ready(group: Group, shape: Shape, call: Any, data: Any) -> Compiled:
+    """Returns a group's compiled program, ready to train."""
+    return Compiled(group, shape, call, data, jax.device_put(programs.blank(group.signature, shape)))
 
 
 def train(
     plan: Plan, made: Compiled, batch: Batch, *, snapshot: Snapshot | None = None, keep_state: bool = False
 ) -> Iterator[Segment | Result]:
-    """Yields a `Segment` after every segment of every tile of a batch, and last the batch's `Result`.
+    """Yields a `Segment` after every segment of the tiles of a batch, and last the batch's `Result`.
 
     Args:
         plan: The plan that the batch is of.
@@ -106,59 +129,77 @@ def train(
         keep_state: Whether the result carries the final states.
     """
     finished = list(snapshot.finished) if snapshot else []
-    for index in range(snapshot.tile if snapshot else 0, len(batch.tiles)):
-        going = snapshot if snapshot and snapshot.tile == index else None
-        progress, records, step = _begin(plan, made, going)
-        tiles = _tile_arrays(plan, made.group, batch.tiles[index])
-        while step < plan.study.num_steps:
-            stop = min(plan.study.num_steps, step + _segment_length(plan, made, step))
+    index, total = snapshot.tile if snapshot else 0, plan.study.num_steps
+    while index < len(batch.tiles):
+        count, progress, records, step = _begin(plan, made, batch, index, snapshot)
+        tiles = _tile_arrays(plan, made, batch.tiles[index : index + count])
+        while step < total:
+            stop = min(total, step + _segment_length(plan, made, count))
             began = time.perf_counter()
-            progress, reported = made.call(progress, tiles, made.data, _clock(plan, step, stop))
-            records.append(_host_records(plan, made, reported, step, stop))
+            progress, reported = made.call(progress, tiles, made.data, _clock(plan, count, step, stop))
+            records.append(_host_records(plan, reported, count, step, stop))
             seconds = time.perf_counter() - began
-            made.segment_steps = _adapted(made.segment_steps, stop - step, seconds)
-            step = stop
-            yield Segment(batch, index, step, seconds, Snapshot(index, step, progress, list(records), list(finished)))
-        finished.append(_tile_result(plan, made, batch.tiles[index], progress, records, keep_state))
+            made.tile_steps = _adapted(made.tile_steps, count * (stop - step), seconds)
+            step, there = stop, Snapshot(index, count, stop, progress, list(records), list(finished))
+            yield Segment(batch, index, count, step, seconds, there)
+        finished.append(_result(plan, made, batch.tiles[index : index + count], progress, records, keep_state))
+        index, snapshot = index + count, None
     yield joined(finished)
 
 
-def _begin(plan: Plan, made: Compiled, snapshot: Snapshot | None) -> tuple[Progress, list, int]:
+def _begin(
+    plan: Plan, made: Compiled, batch: Batch, index: int, snapshot: Snapshot | None
+) -> tuple[int, Progress, list, int]:
+    """How many tiles are trained together from here, where they stand, their records, and the steps done."""
     if snapshot is None:
-        return programs.blank(made.group.signature, plan.tile), [], 0
-    return snapshot.progress, list(snapshot.records), snapshot.step
+        fitting = made.tile_steps // plan.study.num_steps
+        count = max(1, min(fitting, made.shape.num_tiles, len(batch.tiles) - index))
+        return count, made.blank, [], 0
+    missing = made.shape.num_tiles - snapshot.num_tiles
+
+    def padded(leaf: Any) -> np.ndarray:
+        host = np.asarray(leaf)[: snapshot.num_tiles]
+        return np.concatenate([host, np.repeat(host[:1], missing, axis=0)])
+
+    return snapshot.num_tiles, jax.tree.map(padded, snapshot.progress), list(snapshot.records), snapshot.step
 
 
-def _tile_arrays(plan: Plan, group: Group, tile: tuple[np.ndarray, np.ndarray]) -> Tiles:
-    """The seeds and configs of a tile; empty lanes repeat the first trial and seed."""
-    trials = np.concatenate([tile[0], np.repeat(tile[0][:1], plan.tile.trials - len(tile[0]))])
-    seeds = np.concatenate([tile[1], np.repeat(tile[1][:1], plan.tile.seeds - len(tile[1]))])
-    shapes = programs.config_arrays(group.config, plan.tile)
-    leaves = {}
-    for name, column in plan.trials.columns.items():
-        if name not in group.static:
-            leaves[name] = column[trials]
-    config = dataclasses.replace(group.config, **leaves)
-    filled = jax.tree.map(
-        lambda shape, value: np.broadcast_to(np.asarray(value, shape.dtype), shape.shape), shapes.config, config
+def _tile_arrays(plan: Plan, made: Compiled, tiles: Sequence[tuple[np.ndarray, np.ndarray]]) -> Tiles:
+    """The seeds and configs of tiles; empty lanes repeat the first trial and seed, and tiles not needed the first."""
+    group, (tile, num_tiles, _) = made.group, made.shape
+
+    def filled(ids: np.ndarray, width: int) -> np.ndarray:
+        return ids if len(ids) == width else np.concatenate([ids, np.repeat(ids[:1], width - len(ids))])
+
+    trials = np.stack([filled(ids, tile.trials) for ids, _ in tiles])
+    seeds = np.stack([filled(ids, tile.seeds) for _, ids in tiles])
+    unused = num_tiles - len(tiles)
+    trials, seeds = (np.concatenate([ids, np.repeat(ids[:1], unused, axis=0)]) for ids in (trials, seeds))
+    columns = {n: column[trials] for n, column in plan.trials.columns.items() if n not in group.static}
+    config = dataclasses.replace(group.config, **columns)
+    arrays = jax.tree.map(
+        lambda shape, value: np.ascontiguousarray(np.broadcast_to(np.asarray(value, shape.dtype), shape.shape)),
+        programs.config_arrays(group.config, made.shape).config,
+        config,
     )
-    return Tiles(seeds.astype(np.uint32), jax.tree.map(np.ascontiguousarray, filled))
+    return Tiles(seeds.astype(np.uint32), arrays)
 
 
-def _segment_length(plan: Plan, made: Compiled, step: int) -> int:
+def _segment_length(plan: Plan, made: Compiled, count: int) -> int:
     """Steps of the next segment: near the wished wall time, within what one call can record."""
     _, evaluate, log = plan.steps
-    return max(1, min(made.segment_steps, (LOG_SLOTS - 1) * log, (LOG_SLOTS - 1) * evaluate))
+    most = made.shape.num_slots - 1
+    return max(1, min(made.tile_steps // count, most * log, most * evaluate))
 
 
-def _adapted(planned: int, steps: int, seconds: float) -> int:
-    """The next segment's steps: at most four times as many, so that one odd timing decides little."""
-    fitting = int(steps * _SEGMENT_SECONDS / max(seconds, 1e-6))
+def _adapted(planned: int, tile_steps: int, seconds: float) -> int:
+    """The next segment's steps over all tiles: at most four times as many, so that one odd timing decides little."""
+    fitting = int(tile_steps * _SEGMENT_SECONDS / max(seconds, 1e-6))
     return max(1, min(fitting, 4 * planned))
 
 
-def _clock(plan: Plan, start: int, stop: int) -> Clock:
-    return Clock(*map(np.int32, (start, stop, *plan.steps)))
+def _clock(plan: Plan, count: int, start: int, stop: int) -> Clock:
+    return Clock(*map(np.int32, (count, start, stop, *plan.steps)))
 
 
 def logged_steps(study: studies.Study, start: int, stop: int) -> np.ndarray:
@@ -176,51 +217,52 @@ def eval_steps(study: studies.Study, start: int, stop: int) -> np.ndarray:
     return np.concatenate([steps, np.asarray(last, np.int32)])
 
 
-def _host_records(plan: Plan, made: Compiled, reported: Any, start: int, stop: int) -> dict[str, np.ndarray]:
-    """The slots of a call that were filled, by metric name, as host arrays [slots, S, T]."""
+def _host_records(plan: Plan, reported: Any, count: int, start: int, stop: int) -> dict[str, np.ndarray]:
+    """The slots of a call that were filled, by metric name, as host arrays [tiles, slots, S, T]."""
     host = jax.device_get(reported)
     num_logged = len(logged_steps(plan.study, start, stop))
     num_evaluated = len(eval_steps(plan.study, start, stop))
     return {
-        **{name: values[:num_logged].copy() for name, values in host.logged.items()},
-        **{name: values[:num_evaluated].copy() for name, values in host.evaluated.items()},
+        **{name: values[:count, :num_logged].copy() for name, values in host.logged.items()},
+        **{name: values[:count, :num_evaluated].copy() for name, values in host.evaluated.items()},
     }
 
 
-def _tile_result(
-    plan: Plan, made: Compiled, tile: tuple, progress: Progress, records: list, keep_state: bool
+def _result(
+    plan: Plan, made: Compiled, tiles: Sequence[tuple], progress: Progress, records: list, keep_state: bool
 ) -> Result:
-    trials, seeds = tile
-    num_runs = len(trials) * len(seeds)
+    """What was measured of the runs of tiles that were trained together: tile by tile, seeds inside trials."""
+    width, height = plan.tile
+    wanted = np.zeros((len(tiles), width, height), bool)
+    for mask, (trials, seeds) in zip(wanted, tiles, strict=True):
+        mask[: len(trials), : len(seeds)] = True
 
     def by_run(array: np.ndarray) -> np.ndarray:
-        """[S, T, ...] of the tile as [runs, ...] of the batch, trials outside, seeds inside."""
-        kept = np.asarray(array)[: len(seeds), : len(trials)]
-        return np.ascontiguousarray(np.swapaxes(kept, 0, 1)).reshape(num_runs, *kept.shape[2:])
+        """[K, S, T, ...] of the tiles as [runs, ...] of the batch."""
+        return np.swapaxes(np.asarray(array)[: len(tiles)], 1, 2)[wanted]
 
     host = jax.device_get(progress) if keep_state else Progress([], jax.device_get(progress.first_bad))
     bad = by_run(host.first_bad)
 
     def recorded(names: Sequence[str]) -> dict[str, np.ndarray]:
-        joined_slots = {name: np.concatenate([record[name] for record in records]) for name in names}
-        return {name: by_run(np.moveaxis(slots, 0, -1)) for name, slots in joined_slots.items()}
+        whole = {name: np.concatenate([record[name] for record in records], axis=1) for name in names}
+        return {name: by_run(np.moveaxis(slots, 1, -1)) for name, slots in whole.items()}
 
-    state = [by_run(leaf) for leaf in _widened(made.group, plan, host.leaves)] if keep_state else []
     return Result(
-        trial=np.repeat(trials, len(seeds)).astype(np.int32),
-        seed=np.tile(seeds, len(trials)).astype(np.uint32),
+        trial=np.concatenate([np.repeat(trials, len(seeds)) for trials, seeds in tiles]).astype(np.int32),
+        seed=np.concatenate([np.tile(seeds, len(trials)) for trials, seeds in tiles]).astype(np.uint32),
         status=np.where(bad == NEVER, OK, NOT_FINITE).astype(np.int8),
         status_step=np.where(bad == NEVER, -1, bad).astype(np.int32),
         step=logged_steps(plan.study, 0, plan.study.num_steps),
         eval_step=eval_steps(plan.study, 0, plan.study.num_steps),
         logged=recorded(made.group.signature.step_metrics),
         evaluated=recorded(made.group.signature.eval_metrics),
-        state=tuple(state),
+        state=tuple(by_run(leaf) for leaf in _widened(made.group, plan, host.leaves)) if keep_state else (),
     )
 
 
 def _widened(group: Group, plan: Plan, leaves: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """The state's leaves with both lane axes [S, T, ...], also those that many runs share."""
+    """The state's leaves with both lane axes [K, S, T, ...], also those that many runs share."""
     for leaf, owner in zip(leaves, group.signature.owners, strict=True):
-        wide = leaf[None, None] if owner == SHARED else leaf[:, None] if owner == SEED else leaf
-        yield np.broadcast_to(wide, (plan.tile.seeds, plan.tile.trials, *wide.shape[2:]))
+        wide = leaf[:, None, None] if owner == SHARED else leaf[:, :, None] if owner == SEED else leaf
+        yield np.broadcast_to(wide, (len(leaf), plan.tile.seeds, plan.tile.trials, *wide.shape[3:]))

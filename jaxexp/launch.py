@@ -117,7 +117,7 @@ def _runs(job: Job, done: set[str], event: Segment | Committed) -> float:
     whole = sum(batch.num_runs for batch in job.pending if batch.name in done)
     if isinstance(event, Committed):
         return whole
-    part = (event.tile + event.step / job.plan.study.num_steps) / len(event.batch.tiles)
+    part = (event.tile + event.num_tiles * event.step / job.plan.study.num_steps) / len(event.batch.tiles)
     return whole + event.batch.num_runs * part
 
 
@@ -147,7 +147,7 @@ def _shared(job: Job, order: Order, hands: list[_Hand], pending: list[Batch]) ->
                 number, hand = key.data, hands[key.data]
                 for said in hand.heard():
                     if "batch" in said:
-                        yield Segment(by_name[said["batch"]], said["tile"], said["step"], said["seconds"])
+                        yield Segment(by_name[said.pop("batch")], **said)
                     elif "committed" in said:
                         hand.batch = None
                         yield Committed(by_name[said["committed"]], None)

@@ -1,7 +1,7 @@
-"""The one compiled program of a group: initialise, step, log and evaluate a tile of runs between two steps.
+"""The one compiled program of a group: initialise, step, log and evaluate tiles of runs between two steps.
 
-vmap over seeds around vmap over configs, a loop with traced bounds inside one program: the same program serves
-every tile, every cut into segments and every number of steps, so that none of them can change a bit.
+vmap over seeds around vmap over configs, loops with traced bounds over tiles and steps inside one program: the same
+program serves every tile, every cut into segments and every number of steps, so that none of them can change a bit.
 Knows neither batches nor files.
 """
 
@@ -19,16 +19,37 @@ from jaxexp.experiment import Experiment
 from jaxexp.plans import Group, Tile
 from jaxexp.signature import RUN, SHARED, Signature
 
-LOG_SLOTS = 256
-"""Records of the step's metrics that one call can hold, and evaluations that it can make."""
+LOG_SLOTS, FEW_LOG_SLOTS = 256, 8
+"""Records of the step's metrics that one call can hold, and evaluations that it can make: runs with few need few."""
+
+_CALL_BYTES, _MOST_TILES = 2**22, 64
+"""How much state and records the tiles of one call have together, and how many tiles there are at most."""
+
+_VERSION = 2
+"""Part of every fingerprint: raised when a change to this file can change the bits of a run."""
 
 NEVER = np.int32(2**31 - 1)
 """The step at which a run that stays finite stops being so."""
 
 
-class Clock(NamedTuple):
-    """Which steps a call runs: from `start` to before `stop`, of `num_steps`; int32 scalars."""
+class Shape(NamedTuple):
+    """What of a call is fixed when it is compiled, beside the experiment: no bit of a run depends on the last two.
 
+    Attributes:
+        tile: The lanes that are trained together.
+        num_tiles: Tiles that a call can train one after the other.
+        num_slots: Records of each metric that a call can hold.
+    """
+
+    tile: Tile
+    num_tiles: int
+    num_slots: int
+
+
+class Clock(NamedTuple):
+    """How many tiles a call trains, and which steps: from `start` to before `stop`, of `num_steps`; int32 scalars."""
+
+    num_tiles: Any
     start: Any
     stop: Any
     num_steps: Any
@@ -37,30 +58,31 @@ class Clock(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """What a call takes of its runs: seeds uint32 [S] and, for each dynamic field, its values [T]."""
+    """What a call takes of its runs: seeds uint32 [K, S] and, for each dynamic field, its values [K, T], of K tiles."""
 
     seeds: Any
     config: Any
 
 
 class Progress(NamedTuple):
-    """What a call passes on to the next: the state's leaves and the first step not finite, int32 [S, T]."""
+    """What a call passes on to the next: the state's leaves and the first step not finite, int32 [K, S, T]."""
 
     leaves: list[Any]
     first_bad: Any
 
 
 class Records(NamedTuple):
-    """What a call reports: by metric name, arrays [LOG_SLOTS, S, T]."""
+    """What a call reports: by metric name, arrays [K, slots + 1, S, T], of which the last slot means nothing."""
 
     logged: dict[str, Any]
     evaluated: dict[str, Any]
 
 
 class Lowered(NamedTuple):
-    """A program before compilation, and the fingerprint that its code has."""
+    """A program before compilation, its shape, and the fingerprint that the experiment's code has."""
 
     lowered: Any
+    shape: Shape
     fingerprint: str
 
 
@@ -84,63 +106,109 @@ def step_key(seed: Any, step: Any) -> jax.Array:
     return jax.random.fold_in(key_stream(seed, "step"), step)
 
 
-def lower(experiment: Experiment, group: Group, tile: Tile) -> Lowered:
-    """Returns the group's program for a tile, traced and lowered but not compiled."""
-    call = _call(experiment, group.config, group.signature, tile)
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), group.data)
-    clock = Clock(*[jax.ShapeDtypeStruct((), np.int32)] * 5)
-    traced = jax.jit(call).trace(blank(group.signature, tile), config_arrays(group.config, tile), shapes, clock)
+def shape_of(signature: Signature, tile: Tile, num_records: int) -> Shape:
+    """Returns the shape of a group's program.
+
+    Args:
+        signature: The group's.
+        tile: The lanes that are trained together.
+        num_records: Records of a metric that a whole run makes.
+    """
+    num_slots = FEW_LOG_SLOTS if num_records <= FEW_LOG_SLOTS else LOG_SLOTS
+    num_metrics = len(signature.step_metrics) + len(signature.eval_metrics)
+    lanes = tile.trials * tile.seeds
+    tile_bytes = lanes * (2 * trees.num_bytes(signature.state) + 4 * num_slots * num_metrics)
+    return Shape(tile, max(1, min(_MOST_TILES, _CALL_BYTES // max(1, tile_bytes))), num_slots)
+
+
+def lower(experiment: Experiment, group: Group, shape: Shape) -> Lowered:
+    """Returns the group's program, traced and lowered but not compiled."""
+    call = _call(experiment, group.config, group.signature, shape)
+    data = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), group.data)
+    clock = Clock(*[jax.ShapeDtypeStruct((), np.int32)] * 6)
+    traced = jax.jit(call).trace(blank(group.signature, shape), config_arrays(group.config, shape), data, clock)
     lowered = traced.lower()
-    return Lowered(lowered, _fingerprint(lowered.as_text(), traced.jaxpr.consts))
+    return Lowered(lowered, shape, _fingerprint(lowered.as_text(), traced.jaxpr.consts))
+
+
+_FUNCTIONS = ("jaxexp_init", "jaxexp_step", "jaxexp_evaluate")
 
 
 def _fingerprint(text: str, constants: Sequence[Any]) -> str:
-    """A hash of a lowered program that neither locations nor the names of its inner functions change."""
-    order: dict[str, str] = {}
-    named = re.sub(r"@[\w.$]+", lambda match: order.setdefault(match.group(), f"@f{len(order)}"), text)
-    total = hashlib.sha256(named.encode())
+    """A hash of the experiment's functions over a tile, in a lowered program.
+
+    What is around them, locations, and the names of inner functions do not count.
+    """
+    bodies = dict(re.findall(r"^  func\.func \w+ @([\w.$]+)(\(.*?^  })$", text, flags=re.MULTILINE | re.DOTALL))
+    order = {name: f"@{name}" for name in _FUNCTIONS if name in bodies}
+    total, waiting = hashlib.sha256(str(_VERSION).encode()), list(order)
+    while waiting:
+        body = bodies[waiting.pop(0)]
+        for name in re.findall(r"@([\w.$]+)", body):
+            if name in bodies and name not in order:
+                order[name] = f"@f{len(order)}"
+                waiting.append(name)
+        total.update(re.sub(r"@([\w.$]+)", lambda match: order.get(match[1], match[0]), body).encode())
     for constant in constants:
         total.update(np.ascontiguousarray(trees.key_to_integers(constant)).tobytes())
     return total.hexdigest()
 
 
-def blank(signature: Signature, tile: Tile) -> Progress:
+def blank(signature: Signature, shape: Shape) -> Progress:
     """Returns what the first call takes: zeros in place of the state, which it makes itself."""
-    leaves = []
+    tile, leaves = shape.tile, []
     for leaf, owner in zip(jax.tree.leaves(signature.state), signature.owners, strict=True):
         plain = jax.eval_shape(trees.key_to_integers, leaf)
-        leaves.append(np.zeros((*_lanes(owner, tile), *plain.shape), plain.dtype))
-    return Progress(leaves, np.full((tile.seeds, tile.trials), NEVER, np.int32))
+        leaves.append(np.zeros((shape.num_tiles, *_lanes(owner, tile), *plain.shape), plain.dtype))
+    return Progress(leaves, np.full((shape.num_tiles, tile.seeds, tile.trials), NEVER, np.int32))
 
 
 def _lanes(owner: int, tile: Tile) -> tuple[int, ...]:
     return () if owner == SHARED else (tile.seeds, tile.trials) if owner == RUN else (tile.seeds,)
 
 
-def config_arrays(config: Any, tile: Tile) -> Tiles:
-    """Returns zeros shaped like a tile's seeds and configs."""
+def config_arrays(config: Any, shape: Shape) -> Tiles:
+    """Returns zeros shaped like the seeds and configs of a call's tiles."""
 
     def lane(leaf: Any) -> np.ndarray:
-        return np.zeros(tile.trials, jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype))
+        dtype = jax.dtypes.canonicalize_dtype(np.asarray(leaf).dtype)
+        return np.zeros((shape.num_tiles, shape.tile.trials), dtype)
 
-    return Tiles(np.zeros(tile.seeds, np.uint32), jax.tree.map(lane, config))
+    return Tiles(np.zeros((shape.num_tiles, shape.tile.seeds), np.uint32), jax.tree.map(lane, config))
 
 
-def _call(experiment: Experiment, config: Any, signature: Signature, tile: Tile) -> Callable[..., Any]:
+def _call(experiment: Experiment, config: Any, signature: Signature, shape: Shape) -> Callable[..., Any]:
     """The function that is compiled: `(progress, tiles, data, clock) -> (progress, records)`."""
-    run_init, run_step, run_evaluate = _over_lanes(experiment, signature, tile)
+    train_tile = _train_tile(experiment, signature, shape)
+    names = (signature.step_metrics, signature.eval_metrics)
+
+    def train_tiles(progress: Progress, tiles: Tiles, data: Any, clock: Clock) -> tuple[Progress, Records]:
+        def one_tile(index: Any, carry: tuple[Progress, Records]) -> tuple[Progress, Records]:
+            mine = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, 0, False), (carry[0], tiles))
+            made = train_tile(*mine, data, clock)
+            return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, index, 0), carry, made)
+
+        empty = Records(*[_empty(some, (shape.num_tiles,), shape) for some in names])
+        return jax.lax.fori_loop(0, clock.num_tiles, one_tile, (progress, empty))
+
+    return train_tiles
+
+
+def _train_tile(experiment: Experiment, signature: Signature, shape: Shape) -> Callable[..., Any]:
+    """The function that trains one tile: as `_call`'s, without the leading axis of tiles."""
+    run_init, run_step, run_evaluate = _over_lanes(experiment, signature, shape.tile)
 
     def train_tile(progress: Progress, tiles: Tiles, data: Any, clock: Clock) -> tuple[Progress, Records]:
         leaves, first_bad = progress
         leaves = jax.lax.cond(clock.start == 0, lambda: run_init(tiles.seeds, data, tiles.config), lambda: list(leaves))
-        records = Records(*[_empty(names, tile) for names in (signature.step_metrics, signature.eval_metrics)])
+        records = Records(*[_empty(names, (), shape) for names in (signature.step_metrics, signature.eval_metrics)])
         first_interval = jnp.where(clock.start == 0, 0, clock.start // clock.evaluate_every + 1)
 
         def one_step(step: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
             leaves, first_bad, logged = carry
             leaves, metrics = run_step(tiles.seeds, step, leaves, data, tiles.config)
             slot = step // clock.log_every - -(-clock.start // clock.log_every)
-            slot = jnp.where(step % clock.log_every == 0, slot, LOG_SLOTS)  # the last slot is thrown away
+            slot = jnp.where(step % clock.log_every == 0, slot, shape.num_slots)  # the last slot is thrown away
             return leaves, _mark(first_bad, metrics, step), _write(logged, metrics, slot)
 
         def one_interval(interval: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -214,12 +282,20 @@ def _over_lanes(experiment: Experiment, signature: Signature, tile: Tile) -> tup
 
         measured = over(measure, True, 0, 0)
         unused = np.zeros(tile.seeds, np.uint32)
-        evaluate = lambda leaves, data, config: measured(lanes, unused, leaves, data, config)  # noqa: E731
-    return (
-        lambda seeds, data, config: init(lanes, seeds, data, config),
-        lambda seeds, step, leaves, data, config: stepped(step)(lanes, seeds, leaves, data, config),
-        evaluate,
-    )
+
+        def jaxexp_evaluate(leaves: Any, data: Any, config: Any) -> Any:
+            return measured(lanes, unused, leaves, data, config)
+
+        evaluate = jax.jit(jaxexp_evaluate)
+
+    # Functions of their own in the lowered program, so that the fingerprint finds them there.
+    def jaxexp_init(seeds: Any, data: Any, config: Any) -> Any:
+        return init(lanes, seeds, data, config)
+
+    def jaxexp_step(seeds: Any, step: Any, leaves: Any, data: Any, config: Any) -> Any:
+        return stepped(step)(lanes, seeds, leaves, data, config)
+
+    return jax.jit(jaxexp_init), jax.jit(jaxexp_step), evaluate
 
 
 def _strong(leaf: Any, shape: Any) -> Any:
@@ -227,8 +303,9 @@ def _strong(leaf: Any, shape: Any) -> Any:
     return leaf if trees.is_key(shape) else jax.lax.convert_element_type(leaf, shape.dtype)
 
 
-def _empty(names: Sequence[str], tile: Tile) -> dict[str, Any]:
-    return {name: jnp.zeros((LOG_SLOTS + 1, tile.seeds, tile.trials), float) for name in sorted(names)}
+def _empty(names: Sequence[str], leading: tuple[int, ...], shape: Shape) -> dict[str, Any]:
+    size = (*leading, shape.num_slots + 1, shape.tile.seeds, shape.tile.trials)
+    return {name: jnp.zeros(size, float) for name in sorted(names)}
 
 
 def _write(records: dict[str, Any], metrics: dict[str, Any], slot: Any) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
             if isinstance(event, worker.Committed):
                 _say({"committed": name})
             else:
-                _say({"batch": name, "tile": event.tile, "step": event.step, "seconds": event.seconds})
+                told = {"tile": event.tile, "num_tiles": event.num_tiles, "step": event.step}
+                _say({"batch": name, **told, "seconds": event.seconds})
             if not asked.empty() and asked.queue[0] == STOP:
                 break
         events.close()

@@ -27,7 +27,7 @@ seeds = st.permutations(range(NUM_SEEDS)).flatmap(
     lambda listed: st.integers(1, NUM_SEEDS).map(lambda count: listed[:count])
 )
 neighbours = st.floats(1e-4, 10, allow_nan=False).filter(lambda rate: rate not in LEARNING_RATES)
-lengths = st.lists(st.integers(1, NUM_STEPS), min_size=1, max_size=NUM_STEPS)
+lengths = st.lists(st.integers(1, 4 * NUM_STEPS), min_size=1, max_size=NUM_STEPS)  # over 6: several tiles a call
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -97,7 +97,7 @@ def test_however_the_steps_are_cut_into_segments(trained, cuts):
     wanted = itertools.cycle(cuts)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(engine, "_adapted", lambda *timing: next(wanted))
-        patched.setattr(trainer.made, "segment_steps", next(wanted))
+        patched.setattr(trainer.made, "tile_steps", next(wanted))
         assert trainer.digests() == every
 
 
@@ -105,7 +105,7 @@ def test_the_cuts_are_really_made(trained, monkeypatch):
     trainer, _ = trained
     cuts = iter((2, 3, 1))
     monkeypatch.setattr(engine, "_adapted", lambda *timing: next(cuts, 1))
-    monkeypatch.setattr(trainer.made, "segment_steps", 1)
+    monkeypatch.setattr(trainer.made, "tile_steps", 1)
     plan = trainer.planned((0.1,), 1)
     events = engine.train(plan, trainer.made, next(plans.batches(plan)))
     assert [event.step for event in events if isinstance(event, engine.Segment)] == [1, 3, 6]
@@ -120,7 +120,7 @@ def test_resumed_from_a_checkpoint(trained, tmp_path, monkeypatch, stop_after):
     monkeypatch.setattr(plans, "_MAX_BATCHES", 1)  # all four tiles in one batch
     monkeypatch.setattr(engine, "_adapted", lambda *timing: 2)
     monkeypatch.setattr(engine, "compiled", lambda *plan: iter([(0, trainer.made)]))
-    trainer.made.segment_steps = 2  # three segments a tile
+    trainer.made.tile_steps = 2  # three segments a tile
     study = tiny_studies.study(trainer.name, rates)
     events = worker.work(worker.prepare(study, tmp_path, tile=TILE), keep_state=True)
     before = list(itertools.islice(events, stop_after))

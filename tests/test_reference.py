@@ -157,7 +157,7 @@ walk = jx.Study(
 
 @pytest.fixture(scope="module")
 def walker() -> dict[int, engine.Compiled]:
-    return _compiled(plans.plan(walk, tile=Tile(2, 2)))
+    return _compiled(plans.plan(walk.replace(num_steps=1000, log_every=1), tile=Tile(2, 2)))
 
 
 counts = st.integers(1, 40)
@@ -170,7 +170,7 @@ def test_one_program_keeps_any_calendar(walker, num_steps, evaluate_every, log_e
     plan = plans.plan(study, tile=Tile(2, 2))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(engine, "_adapted", lambda *timing: length)
-        walker[0].segment_steps = length
+        walker[0].tile_steps = length
         _check(plan, _trained(plan, walker), 1e-5)
 
 
@@ -178,8 +178,17 @@ def test_one_program_keeps_any_calendar(walker, num_steps, evaluate_every, log_e
 def test_a_run_may_record_more_than_one_call_can_hold(walker, length):
     study = walk.replace(num_steps=2 * program.LOG_SLOTS + 5, evaluate_every=1, log_every=1, seeds=1)
     plan = plans.plan(study, tile=Tile(2, 2))
-    walker[0].segment_steps = length
-    _check(plan, _trained(plan, walker), 1e-5)
+    made = _compiled(plan)
+    made[0].tile_steps = length  # with 10,000 several tiles are trained together, and cut where the records are full
+    _check(plan, _trained(plan, made), 1e-5)
+
+
+def test_programs_for_few_and_for_many_records_give_the_same_bits(walker):
+    plan = plans.plan(walk.replace(num_steps=5, log_every=1), tile=Tile(2, 2))
+    few, many = _compiled(plan), walker
+    assert (few[0].shape.num_slots, many[0].shape.num_slots) == (program.FEW_LOG_SLOTS, program.LOG_SLOTS)
+    for one, other in zip(_trained(plan, few), _trained(plan, many), strict=True):
+        assert jax.tree.all(jax.tree.map(np.array_equal, one, other))
 
 
 def test_a_run_in_float64_is_one_to_the_last_digit():

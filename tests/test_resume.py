@@ -94,11 +94,11 @@ programs: dict[str, Any] = {}
 def compile_each_program_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def compiled(plan: Any, lowered: Any, needed: Any) -> Iterator[tuple[int, engine.Compiled]]:
         for index in needed:
-            fingerprint = lowered[index].fingerprint
-            if fingerprint not in programs:
-                programs[fingerprint] = lowered[index].lowered.compile()
-            group = plan.groups[index]
-            yield index, engine.Compiled(group, programs[fingerprint], jax.device_put(group.data))
+            made, group = lowered[index], plan.groups[index]
+            name = f"{made.fingerprint} {made.shape}"
+            if name not in programs:
+                programs[name] = made.lowered.compile()
+            yield index, engine.ready(group, made.shape, programs[name], jax.device_put(group.data))
 
     monkeypatch.setattr(engine, "compiled", compiled)
 
