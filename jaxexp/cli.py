@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 
 from jaxexp import __version__, catalog, sizes
-from jaxexp.errors import Interrupted, JaxexpError, StudyError, Terminated
+from jaxexp.errors import Interrupted, JaxexpError, OutOfMemoryError, StudyError, Terminated
 
 if TYPE_CHECKING:
     from jaxexp.launch import Order
@@ -196,7 +196,13 @@ def run(
             kept = f", {job.num_done:,} of them already there" if job.num_done else ""
             display.err.print(f"{loaded.name}: {job.plan.num_runs:,} runs in {len(job.plan.groups)} programs{kept}")
         order = launch.Order(str(loaded.path), full, words or [], samples)
-        seconds = _train(job, order, workers, quiet)
+        while True:
+            try:
+                seconds = _train(job, order, workers, quiet)
+                break
+            except OutOfMemoryError as problem:
+                job = worker.narrowed(job)
+                display.err.print(f"{problem}\ngoing on in tiles of {job.plan.tile.trials}x{job.plan.tile.seeds}")
         _report(job, folder, study, seconds, as_json)
 
 

@@ -3,14 +3,20 @@
 Source: https://docs.jax.dev/en/latest/persistent_compilation_cache.html
 """
 
+import contextlib
 import os
 import platform
+import re
+import resource
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+
+_ENOUGH_BYTES = 2**50
+"""What is taken to be there where nothing says how much memory there is."""
 
 _PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy", "jaxexp")
 
@@ -48,6 +54,24 @@ def num_threads() -> int:
 def num_cores() -> int:
     """Returns how many worker processes a job may have here: one a CPU core, one alone on an accelerator."""
     return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+
+
+def available_bytes() -> int:
+    """Returns the memory that this process can still take on the device: a CPU's is what the host has left.
+
+    Source: proc(5) for `MemAvailable` and `statm`; getrlimit(2) for what `ulimit -v` leaves.
+    """
+    statistics = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in statistics:
+        return int(statistics["bytes_limit"]) - int(statistics.get("bytes_in_use", 0))
+    left = [_ENOUGH_BYTES]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        told = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        left += [int(told[1]) * 1024] if told else []
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        left += [limit - taken] if limit != resource.RLIM_INFINITY else []
+    return max(0, min(left))
 
 
 def git_state(folder: Path) -> dict[str, Any]:

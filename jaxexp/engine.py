@@ -4,16 +4,19 @@ It knows neither disk nor terminal. Between two segments the caller has control:
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from jaxexp import devices
 from jaxexp import program as programs
 from jaxexp import study as studies
+from jaxexp.errors import OutOfMemoryError
 from jaxexp.plans import Batch, Group, Plan
 from jaxexp.program import NEVER, Clock, Lowered, Progress, Shape, Tiles
 from jaxexp.results import NOT_FINITE, OK, Result, joined
@@ -30,7 +33,8 @@ class Segment(NamedTuple):
         batch: The batch in training.
         tile: The first of its tiles that the segment trained, from 0.
         num_tiles: How many it trained, one after the other.
-        step: Steps that the runs of these tiles have done.
+        step: Steps that the runs of these tiles have done in all.
+        num_steps: Steps that they did in this segment.
         seconds: Wall time of the segment.
         snapshot: What `train` takes to go on from here; None where another process has it.
     """
@@ -39,6 +43,7 @@ class Segment(NamedTuple):
     tile: int
     num_tiles: int
     step: int
+    num_steps: int
     seconds: float
     snapshot: "Snapshot | None" = None
 
@@ -87,33 +92,74 @@ def lower(plan: Plan, group: int) -> Lowered:
     return programs.lower(plan.study.experiment, plan.groups[group], shape)
 
 
-def compiled(plan: Plan, lowered: Mapping[int, Lowered], needed: Sequence[int]) -> Iterator[tuple[int, Compiled]]:
-    """Yields the compiled program of each needed group, the next ones compiling in the background meanwhile.
+@contextlib.contextmanager
+def compiler(plan: Plan, lowered: Mapping[int, Lowered], needed: Sequence[int]) -> Iterator[Callable[[int], Compiled]]:
+    """Yields the function that gives a group's compiled program and begins to compile the next in the background.
 
     Args:
         plan: The plan.
-        lowered: Programs that are lowered already; the others are when they are needed.
-        needed: Groups, in the order in which they will be trained.
+        lowered: Programs that are lowered already; the others are when they are asked for.
+        needed: Groups, in the order in which they are likely to be asked for.
     """
+    made: dict[int, Compiled] = {}
     on_device: dict[int, Any] = {}
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="jaxexp-compile") as pool:
-        known = {index: lowered[index] for index in needed if index in lowered}
-        waiting = {index: pool.submit(made.lowered.compile) for index, made in known.items()}
+        waiting: dict[int, concurrent.futures.Future] = {}
+
+        def program(index: int) -> Compiled:
+            if index in made:
+                return made[index]
+            group = plan.groups[index]
+            if id(group.data) not in on_device:  # groups with equal data share one copy
+                on_device[id(group.data)] = jax.device_put(group.data)
+            given = lowered[index] if index in lowered else lower(plan, index)
+            with _memory_errors(given.shape):
+                ahead = waiting.get(index)
+                call = given.lowered.compile() if ahead is None or ahead.cancel() else ahead.result()
+                made[index] = ready(group, given.shape, call, on_device[id(group.data)])
+            following = [other for other in needed if other in lowered and other not in made and other not in waiting]
+            for other in following[:1]:
+                waiting[other] = pool.submit(lowered[other].lowered.compile)
+            return made[index]
+
         try:
-            for index in needed:
-                group = plan.groups[index]
-                if id(group.data) not in on_device:  # groups with equal data share one copy
-                    on_device[id(group.data)] = jax.device_put(group.data)
-                made = known[index] if index in known else lower(plan, index)
-                call = waiting[index].result() if index in waiting else made.lowered.compile()
-                yield index, ready(group, made.shape, call, on_device[id(group.data)])
+            yield program
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def ready(group: Group, shape: Shape, call: Any, data: Any) -> Compiled:
-    """Returns a group's compiled program, ready to train."""
+    """Returns a group's compiled program, ready to train.
+
+    Raises:
+        OutOfMemoryError: If it needs more memory than the device has left.
+    """
+    needed, there = num_bytes(call), devices.available_bytes()
+    if needed > there:
+        raise OutOfMemoryError(_too_large(shape, f"needs {needed / 2**20:,.0f} MiB of {there / 2**20:,.0f} MiB"))
     return Compiled(group, shape, call, data, jax.device_put(programs.blank(group.signature, shape)))
+
+
+def num_bytes(call: Any) -> int:
+    """Returns the memory that a compiled program takes while it runs: working set, arguments and results."""
+    found = call.memory_analysis()
+    return found.temp_size_in_bytes + found.argument_size_in_bytes + found.output_size_in_bytes
+
+
+@contextlib.contextmanager
+def _memory_errors(shape: Shape) -> Iterator[None]:
+    """Turns XLA's error into ours."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as problem:
+        if "RESOURCE_EXHAUSTED" not in str(problem):
+            raise
+        raise OutOfMemoryError(_too_large(shape, str(problem).split("\n")[0])) from problem
+
+
+def _too_large(shape: Shape, why: str) -> str:
+    trials, seeds = shape.tile
+    return f"a tile of {trials}x{seeds} does not fit into memory ({why}): train in a narrower one, e.g. --tile 1x1"
 
 
 def train(
@@ -136,12 +182,14 @@ def train(
         while step < total:
             stop = min(total, step + _segment_length(plan, made, count))
             began = time.perf_counter()
-            progress, reported = made.call(progress, tiles, made.data, _clock(plan, count, step, stop))
-            records.append(_host_records(plan, reported, count, step, stop))
+            with _memory_errors(made.shape):
+                progress, reported = made.call(progress, tiles, made.data, _clock(plan, count, step, stop))
+                records.append(_host_records(plan, reported, count, step, stop))
             seconds = time.perf_counter() - began
             made.tile_steps = _adapted(made.tile_steps, count * (stop - step), seconds)
-            step, there = stop, Snapshot(index, count, stop, progress, list(records), list(finished))
-            yield Segment(batch, index, count, step, seconds, there)
+            there = Snapshot(index, count, stop, progress, list(records), list(finished))
+            yield Segment(batch, index, count, stop, stop - step, seconds, there)
+            step = stop
         finished.append(_result(plan, made, batch.tiles[index : index + count], progress, records, keep_state))
         index, snapshot = index + count, None
     yield joined(finished)

@@ -35,6 +35,10 @@ class TooManyRunsError(SweepError):
     """A sweep is larger than what is started without being asked."""
 
 
+class OutOfMemoryError(JaxexpError, MemoryError):
+    """A tile needs more memory than there is; a narrower one may not."""
+
+
 class Interrupted(JaxexpError):
     """Training was asked to stop and did, with everything finished so far committed."""
 

@@ -1,7 +1,7 @@
-"""Spreads a job over pinned worker processes, one for each core, once it is long enough to pay for them.
+"""Spreads a job over pinned processes, one for each core, once it is long enough to pay for them.
 
-The calling process trains until the others are ready, then hands its batch in flight over by a checkpoint. A worker
-that dies is started again and its batch redone, three times at most.
+The calling process is one of them and trains as well; the others join when they are ready. A worker that dies is
+started again and its batch redone, three times at most.
 """
 
 import contextlib
@@ -11,22 +11,24 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 import jax
 
 from jaxexp import devices, worker
 from jaxexp.engine import Segment
-from jaxexp.errors import JaxexpError
+from jaxexp.errors import JaxexpError, OutOfMemoryError
 from jaxexp.plans import Batch
 from jaxexp.worker import Committed, Job
 
-_WORTH_SECONDS = 15.0
-"""Work that must be left, by one process, before more are started: starting takes some seconds of each core."""
+_WORTH_SECONDS = 6.0
+"""Work that must be left, by one process, before more are started: each needs about 2 s to be ready."""
 
-_MEASURE_SECONDS = 2.0
+_MEASURE_SECONDS = 0.3
 _MAX_DEATHS = 3
+_SELF = -1
 
 
 class Order(NamedTuple):
@@ -39,11 +41,11 @@ class Order(NamedTuple):
 
 
 class _Hand:
-    """A worker process, and the batch that it has."""
+    """A worker process, and the batches that it has: the one in training, and the next."""
 
     def __init__(self, order: Order, job: Job, core: int | None):
         devices.use_compile_cache()
-        self.core, self.batch = core, cast(Batch | None, None)
+        self.core, self.batches = core, cast(list[Batch], [])
         self.ready, self.ended, self._rest = False, False, b""
         command = [sys.executable, "-m", "jaxexp.worker_process"]
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(jax.config.values["jax_compilation_cache_dir"])}
@@ -74,8 +76,8 @@ class _Hand:
             self._input.close()
 
     def give(self, batch: Batch) -> None:
-        """Gives the worker a batch."""
-        self.batch = batch
+        """Gives the worker a batch, to be trained when it has done those before."""
+        self.batches.append(batch)
         self.tell(batch.name)
 
 
@@ -87,116 +89,145 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
         order: How other processes find the study.
         num_workers: Processes at most; with 1 the calling process does everything.
     """
-    done: set[str] = set()
-    hands: list[_Hand] = []
-    work = worker.work(job)
-    began, runs_done = time.monotonic(), 0.0
-    total = sum(batch.num_runs for batch in job.pending)
+    crew = _Crew(job, order, sorted(os.sched_getaffinity(0))[:num_workers])
+    began, runs_done = 0.0, 0.0
     try:
-        for event in work:
-            if isinstance(event, Committed):
-                done.add(event.batch.name)
-            yield event
-            if not hands and num_workers > 1 and len(job.pending) - len(done) > 1:
-                runs_done = _runs(job, done, event)
-                elapsed = time.monotonic() - began
-                if elapsed > _MEASURE_SECONDS and elapsed * (total - runs_done) / max(runs_done, 1e-9) > _WORTH_SECONDS:
-                    hands = [_Hand(order, job, core) for core in sorted(os.sched_getaffinity(0))[:num_workers]]
-            if hands and _all_ready(hands):
-                break
-        work.close()  # checkpoints the batch in flight, from which a worker goes on
-        if hands:
-            yield from _shared(job, order, hands, [batch for batch in job.pending if batch.name not in done])
+        while crew.pending or crew.busy():
+            work = worker.work(job, crew.own_batches())
+            with contextlib.closing(work):
+                for event in work:
+                    yield event
+                    yield from crew.heard(0)
+                    runs_done += _runs(job, event)
+                    began = began or time.monotonic()
+                    if not crew.hands and crew.pending and _worth(time.monotonic() - began, runs_done, crew.pending):
+                        crew.hire()
+            yield from crew.heard(None)
     finally:
-        work.close()
-        _end(hands)
+        crew.end()
 
 
-def _runs(job: Job, done: set[str], event: Segment | Committed) -> float:
-    """Runs that are done, the batch in flight counted in part."""
-    whole = sum(batch.num_runs for batch in job.pending if batch.name in done)
+def _worth(seconds: float, runs_done: float, pending: list[Batch]) -> bool:
+    """Whether so much is left, by what was done in how many seconds, that more processes pay."""
+    left = sum(batch.num_runs for batch in pending)
+    return seconds > _MEASURE_SECONDS and seconds * left / max(runs_done, 1e-9) > _WORTH_SECONDS
+
+
+def _runs(job: Job, event: Segment | Committed) -> float:
+    """Runs that a segment trained in whole: its share of all steps, times the runs of its tiles."""
     if isinstance(event, Committed):
-        return whole
-    part = (event.tile + event.num_tiles * event.step / job.plan.study.num_steps) / len(event.batch.tiles)
-    return whole + event.batch.num_runs * part
+        return 0.0
+    runs = event.batch.num_runs * event.num_tiles / len(event.batch.tiles)
+    return runs * event.num_steps / job.plan.study.num_steps
 
 
-def _all_ready(hands: list[_Hand]) -> bool:
-    with selectors.DefaultSelector() as selector:
-        for hand in hands:
-            if not hand.ready:
-                selector.register(hand.output, selectors.EVENT_READ, hand)
-        for key, _ in selector.select(timeout=0) if selector.get_map() else ():
-            key.data.ready = any("ready" in said for said in key.data.heard())
-            if key.data.ended:
-                raise JaxexpError("a worker process ended before it began; run with --workers 1 to see why")
-    return all(hand.ready for hand in hands)
+class _Crew:
+    """The calling process and its worker processes, and what there is to train."""
 
+    def __init__(self, job: Job, order: Order, cores: list[int]):
+        self.job, self.order, self.cores = job, order, cores
+        self.pending = sorted(job.pending, key=lambda batch: batch.group)
+        self.hands: list[_Hand] = []
+        self.groups: dict[int, int] = {}
+        self.deaths: dict[str, int] = {}
+        self.selector = selectors.DefaultSelector()
+        self.known = {batch.name: batch for batch in self.pending}
 
-def _shared(job: Job, order: Order, hands: list[_Hand], pending: list[Batch]) -> Generator[Segment | Committed]:
-    """Hands batches out until all are committed."""
-    by_name = {batch.name: batch for batch in pending}
-    deaths: dict[str, int] = {}
-    groups: dict[int, int] = {}
-    with selectors.DefaultSelector() as selector:
-        for number, hand in enumerate(hands):
-            selector.register(hand.output, selectors.EVENT_READ, number)
-            _next(hand, number, pending, groups)
-        while any(hand.batch for hand in hands) or pending:
-            for key, _ in selector.select():
-                number, hand = key.data, hands[key.data]
-                for said in hand.heard():
-                    if "batch" in said:
-                        yield Segment(by_name[said.pop("batch")], **said)
-                    elif "committed" in said:
-                        hand.batch = None
-                        yield Committed(by_name[said["committed"]], None)
-                if hand.ended:
-                    selector.unregister(hand.output)
-                    hands[number] = _replaced(hand, order, job, deaths, pending)
-                    selector.register(hands[number].output, selectors.EVENT_READ, number)
-                _next(hands[number], number, pending, groups)
+    def own_batches(self) -> Iterator[Batch]:
+        """Yields the batches that the calling process trains, each chosen when the one before is done."""
+        while self.pending:
+            yield self._taken(_SELF)
 
+    def _taken(self, number: int) -> Batch:
+        """Takes a batch: of a group that the process has compiled, else of one that nobody has."""
+        others = {group for process, group in self.groups.items() if process != number}
+        own = [batch for batch in self.pending if batch.group == self.groups.get(number)]
+        free = [batch for batch in self.pending if batch.group not in others]
+        chosen = (own or free or self.pending)[0]
+        self.pending.remove(chosen)
+        self.groups[number] = chosen.group
+        return chosen
 
-def _next(hand: _Hand, number: int, pending: list[Batch], groups: dict[int, int]) -> None:
-    """Gives a worker its next batch: of a group that it has compiled, else of one that nobody has."""
-    if hand.batch is not None or not pending:
-        return
-    others = {group for worker_number, group in groups.items() if worker_number != number}
-    own = [batch for batch in pending if batch.group == groups.get(number)]
-    free = [batch for batch in pending if batch.group not in others]
-    chosen = (own or free or pending)[0]
-    pending.remove(chosen)
-    groups[number] = chosen.group
-    hand.give(chosen)
+    def hire(self) -> None:
+        """Starts a process for each core but the first, on which the calling process stays."""
+        if len(self.cores) < 2:
+            return
+        _pin(self.cores[0])
+        self.hands = [_Hand(self.order, self.job, core) for core in self.cores[1:]]
+        for number, hand in enumerate(self.hands):
+            self.selector.register(hand.output, selectors.EVENT_READ, number)
 
+    def busy(self) -> bool:
+        """Returns whether a worker has a batch."""
+        return any(hand.batches for hand in self.hands)
 
-def _replaced(hand: _Hand, order: Order, job: Job, deaths: dict[str, int], pending: list[Batch]) -> _Hand:
-    code = hand.process.wait()
-    deaths[""] = deaths.get("", 0) + 1
-    if deaths[""] > _MAX_DEATHS * 4:
-        raise JaxexpError(f"worker processes keep ending (exit {code}); run with --workers 1 to see why")
-    hand.close()
-    hand.output.close()
-    if hand.batch is not None:
-        name = hand.batch.name
-        deaths[name] = deaths.get(name, 0) + 1
-        if deaths[name] >= _MAX_DEATHS:
-            raise JaxexpError(
-                f"batch {name} ended its worker {_MAX_DEATHS} times (exit {code}); run with --workers 1 to see why. "
-                "What was committed is kept"
-            )
-        pending.insert(0, hand.batch)
-    return _Hand(order, job, hand.core)
+    def heard(self, timeout: float | None) -> Iterator[Segment | Committed]:
+        """Yields what the workers have told, and gives them work; waits for something where `timeout` is None."""
+        while self.busy() or (self.hands and timeout is not None):
+            ready = self.selector.select(timeout)
+            for key, _ in ready:
+                yield from self._events(key.data)
+            if timeout is not None or self.pending:
+                return
 
+    def _events(self, number: int) -> Iterator[Segment | Committed]:
+        hand = self.hands[number]
+        for said in hand.heard():
+            if "out_of_memory" in said:
+                raise OutOfMemoryError(said["out_of_memory"])
+            if "batch" in said:
+                yield Segment(self.known[said.pop("batch")], **said)
+            elif "committed" in said:
+                batch = self.known[said["committed"]]
+                hand.batches.remove(batch)
+                yield Committed(batch, None)
+            hand.ready = True
+        if hand.ended:
+            self.selector.unregister(hand.output)
+            self._bury(hand)
+            self.hands[number] = _Hand(self.order, self.job, hand.core)
+            self.selector.register(self.hands[number].output, selectors.EVENT_READ, number)
+        elif hand.ready:
+            ahead = (
+                2 if len(self.pending) > 2 * len(self.hands) else 1
+            )  # nobody waits at the end for a batch in a queue
+            while self.pending and len(hand.batches) < ahead:
+                hand.give(self._taken(number))
 
-def _end(hands: list[_Hand]) -> None:
-    """Stops the workers after their segment; their batches in flight are checkpointed."""
-    for hand in hands:
+    def _bury(self, hand: _Hand) -> None:
+        """Takes a dead worker's batches back, or gives up."""
+        code = hand.process.wait()
         hand.close()
-    for hand in hands:
-        try:
-            hand.process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            hand.process.kill()
         hand.output.close()
+        named = [batch.name for batch in hand.batches[:1]]
+        for name in ("", *named):
+            self.deaths[name] = self.deaths.get(name, 0) + 1
+        if not hand.ready or self.deaths[""] > _MAX_DEATHS * 4:
+            raise JaxexpError(f"worker processes keep ending (exit {code}); run with --workers 1 to see why")
+        if any(self.deaths[name] >= _MAX_DEATHS for name in named):
+            raise JaxexpError(
+                f"batch {named[0]} ended its worker {_MAX_DEATHS} times (exit {code}); run with --workers 1 to see why, "
+                "what was committed is kept"
+            )
+        self.pending[:0] = hand.batches
+
+    def end(self) -> None:
+        """Stops the workers after their segment; their batches in flight are checkpointed."""
+        for hand in self.hands:
+            hand.close()
+        for hand in self.hands:
+            try:
+                hand.process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                hand.process.kill()
+            hand.output.close()
+        self.selector.close()
+        if self.hands:
+            _pin(*self.cores)
+
+
+def _pin(*cores: int) -> None:
+    """Keeps all threads of this process on these cores."""
+    for thread in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(ProcessLookupError):  # a thread may have ended
+            os.sched_setaffinity(int(thread.name), cores)

@@ -7,7 +7,7 @@ everything finished committed and the tile in flight checkpointed.
 import dataclasses
 import shutil
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxexp import checkpoints, configs, devices, engine, files, plans, store, trees
 from jaxexp.engine import Segment
-from jaxexp.errors import StoreError
+from jaxexp.errors import OutOfMemoryError, StoreError
 from jaxexp.plans import Batch, Group, Plan, Tile
 from jaxexp.program import Lowered
 from jaxexp.results import Result, dataset, positions
@@ -43,6 +43,7 @@ class Job(NamedTuple):
         pending: The batches to train.
         lowered: The program of each group that has one of them.
         num_done: Runs of the plan that are there already.
+        source: Where the study comes from; None where nothing is recorded.
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class Job(NamedTuple):
     pending: tuple[Batch, ...]
     lowered: dict[int, Lowered]
     num_done: int
+    source: Source | None = None
 
 
 class Committed(NamedTuple):
@@ -160,7 +162,33 @@ def _job(plan: Plan, folder: Path | None, known: Sequence[StoredPlan], source: S
             store.create(folder, record)
         if plan.digest not in {stored.digest for stored in known}:
             store.add_plan(folder, plan, programs, len(known))
-    return Job(plan, folder, pending, lowered, plan.num_runs - sum(batch.num_runs for batch in pending))
+    done = plan.num_runs - sum(batch.num_runs for batch in pending)
+    return Job(plan, folder, pending, lowered, done, source)
+
+
+def narrowed(job: Job) -> Job:
+    """Returns the same job in tiles of half the lanes, for one that does not fit into memory.
+
+    Args:
+        job: A job of which nothing is committed yet; the records of its folder are made anew.
+
+    Raises:
+        OutOfMemoryError: If its tile is one lane, or the folder has results in this tile, which other bits would join.
+    """
+    trials, seeds = job.plan.tile
+    if trials * seeds == 1:
+        raise OutOfMemoryError("a single run does not fit into memory: make the model, the data or minibatch smaller")
+    tile = Tile(trials, -(-seeds // 2)) if seeds >= trials else Tile(-(-trials // 2), seeds)
+    if job.folder is None:
+        return _job(plans.in_folder(job.plan, tile, None), None, ())
+    if any(job.folder.glob("chunks/*.npz")):
+        raise OutOfMemoryError(
+            f"a tile of {trials}x{seeds} does not fit into memory any more, and {job.folder} has results in it, which "
+            "other bits must not join: free memory, use --workers 1, or another --name"
+        )
+    for path in (job.folder / "run.json", *job.folder.glob("plans/*.npz"), *job.folder.glob("checkpoints/*.npz")):
+        path.unlink(missing_ok=True)
+    return _job(plans.in_folder(job.plan, tile, None), job.folder, (), job.source or Source())
 
 
 def _group_name(group: Group) -> str:
@@ -183,22 +211,23 @@ def _record(plan: Plan, source: Source) -> dict[str, Any]:
     }
 
 
-def work(job: Job, *, keep_state: bool = False) -> Generator[Segment | Committed]:
+def work(
+    job: Job, batches: Iterable[Batch] | None = None, *, keep_state: bool = False
+) -> Generator[Segment | Committed]:
     """Yields a `Segment` after each segment and a `Committed` after each batch of a job.
 
     Closing the generator commits nothing more, but checkpoints the batch in flight.
 
     Args:
         job: What `prepare` gave.
+        batches: Those to train, taken when the one before is done; all pending ones, group by group, where None.
         keep_state: Whether results carry the final states.
     """
     devices.use_compile_cache()
-    by_group: dict[int, list[Batch]] = {}
-    for batch in job.pending:
-        by_group.setdefault(batch.group, []).append(batch)
-    for index, made in engine.compiled(job.plan, job.lowered, list(by_group)):
-        for batch in by_group[index]:
-            yield from one_batch(job, made, batch, keep_state=keep_state)
+    ordered = sorted(job.pending, key=lambda batch: batch.group)
+    with engine.compiler(job.plan, job.lowered, list(dict.fromkeys(batch.group for batch in ordered))) as program:
+        for batch in ordered if batches is None else batches:
+            yield from one_batch(job, program(batch.group), batch, keep_state=keep_state)
 
 
 def one_batch(
@@ -325,7 +354,12 @@ def run(
         [1.0, 4.0]
     """
     job = prepare(study, None if folder is None else Path(folder), tile=tile, fresh=fresh, yes=yes, source=source)
-    results = [event.result for event in work(job) if isinstance(event, Committed) and event.result]
+    while True:
+        try:
+            results = [event.result for event in work(job) if isinstance(event, Committed) and event.result]
+            break
+        except OutOfMemoryError:
+            job = narrowed(job)
     if job.folder is not None:
         return collect(job)
     return dataset(job.plan.trials, job.plan.seeds, results, _attributes({"experiment": "study"}, job.plan.steps))

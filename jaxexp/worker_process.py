@@ -39,31 +39,36 @@ def _listen(asked: queue.Queue[str]) -> None:
 
 def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
     from jaxexp import catalog, engine, overrides, plans, store, worker
+    from jaxexp.errors import OutOfMemoryError
 
     loaded = catalog.load(order["path"])
     study = overrides.apply(loaded.full if order["full"] else loaded.study, order["words"], order["samples"])
     folder = Path(order["folder"])
     job = worker.reopen(study, folder)
     batches = {batch.name: batch for batch in plans.batches(job.plan)}
-    made: dict[int, engine.Compiled] = {}
-    _say({"ready": os.getpid()})
-    while (name := asked.get()) != STOP:
-        batch = batches[name]
-        if store.chunk_path(folder, job.plan.digest, name).is_file():  # another process was here in the meantime
-            _say({"committed": name})
-            continue
-        if batch.group not in made:
-            made |= dict(engine.compiled(job.plan, job.lowered, [batch.group]))
-        events = worker.one_batch(job, made[batch.group], batch)
-        for event in events:
-            if isinstance(event, worker.Committed):
+    with engine.compiler(job.plan, job.lowered, ()) as program:
+        _say({"ready": os.getpid()})
+        while (name := asked.get()) != STOP:
+            if store.chunk_path(folder, job.plan.digest, name).is_file():  # another process was here in the meantime
                 _say({"committed": name})
-            else:
-                told = {"tile": event.tile, "num_tiles": event.num_tiles, "step": event.step}
-                _say({"batch": name, **told, "seconds": event.seconds})
-            if not asked.empty() and asked.queue[0] == STOP:
-                break
-        events.close()
+                continue
+            try:
+                _train(worker.one_batch(job, program(batches[name].group), batches[name]), name, asked)
+            except OutOfMemoryError as problem:
+                _say({"out_of_memory": str(problem)})
+
+
+def _train(events: Any, name: str, asked: queue.Queue[str]) -> None:
+    """Trains and commits a batch, unless its starter says stop."""
+    for event in events:
+        if hasattr(event, "step"):
+            told = {field: getattr(event, field) for field in ("tile", "num_tiles", "step", "num_steps", "seconds")}
+            _say({"batch": name, **told})
+        else:
+            _say({"committed": name})
+        if STOP in asked.queue:
+            break
+    events.close()
 
 
 def _say(document: dict[str, Any]) -> None:

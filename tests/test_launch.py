@@ -59,31 +59,40 @@ def shared(order, folder, monkeypatch, on_event=lambda number: None):
     return by_others
 
 
-def test_two_processes_write_the_bytes_of_one(order, alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "_all_ready", lambda hands: wait_for_all(hands))
-    assert shared(order, tmp_path / "shared", monkeypatch) > 10
+@pytest.fixture
+def hired(monkeypatch):
+    """The worker processes of a job, which waits until they are ready."""
+    hire, hands = launch._Crew.hire, []
+
+    def hire_and_wait(crew):
+        hire(crew)
+        hands.extend(crew.hands)
+        while not all(hand.ready for hand in crew.hands):
+            assert list(crew.heard(0.1)) == []
+
+    monkeypatch.setattr(launch._Crew, "hire", hire_and_wait)
+    return hands
+
+
+def test_two_processes_write_the_bytes_of_one(order, alone, tmp_path, monkeypatch, hired):
+    by_others = shared(order, tmp_path / "shared", monkeypatch)
+    assert len(hired) == 1, "the calling process trains as well"
+    assert 5 < by_others < len(alone)
     assert chunks(tmp_path / "shared") == alone
 
 
-def wait_for_all(hands):
-    for hand in hands:
-        if not hand.ready:
-            hand.ready = any("ready" in said for said in hand.heard())
-    return True
-
-
-def test_a_killed_worker_is_replaced_and_nothing_changes(order, alone, tmp_path, monkeypatch):
-    started = []
-
-    def ready(hands):
-        started.extend(hands)
-        return wait_for_all(hands)
-
+def test_a_killed_worker_is_replaced_and_nothing_changes(order, alone, tmp_path, monkeypatch, hired):
     def kill_once(number):
-        if started and number % 7 == 6 and started[0].process.poll() is None:
-            os.kill(started[0].process.pid, signal.SIGKILL)
+        if hired and number % 7 == 6 and hired[0].process.poll() is None:
+            os.kill(hired[0].process.pid, signal.SIGKILL)
 
-    monkeypatch.setattr(launch, "_all_ready", ready)
-    assert shared(order, tmp_path / "shared", monkeypatch, kill_once) > 10
-    assert started[0].process.returncode == -signal.SIGKILL
+    shared(order, tmp_path / "shared", monkeypatch, kill_once)
+    assert hired[0].process.returncode == -signal.SIGKILL
     assert chunks(tmp_path / "shared") == alone
+
+
+def test_afterwards_the_process_may_use_all_cores_again(order, tmp_path, monkeypatch, hired):
+    before = os.sched_getaffinity(0)
+    shared(order, tmp_path / "shared", monkeypatch)
+    assert hired
+    assert os.sched_getaffinity(0) == before

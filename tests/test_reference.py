@@ -72,8 +72,8 @@ def _short(study: jx.Study) -> jx.Study:
 
 
 def _compiled(plan: plans.Plan) -> dict[int, engine.Compiled]:
-    lowered = {group: engine.lower(plan, group) for group in range(len(plan.groups))}
-    return dict(engine.compiled(plan, lowered, list(lowered)))
+    with engine.compiler(plan, {}, ()) as program:
+        return {group: program(group) for group in range(len(plan.groups))}
 
 
 def _trained(plan: plans.Plan, made: dict[int, engine.Compiled]) -> list[Result]:

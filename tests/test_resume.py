@@ -1,5 +1,6 @@
 """A run folder after kill -9, a crash at any write, an extension, an edit: the same bits, and nothing done twice."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -92,15 +93,18 @@ programs: dict[str, Any] = {}
 
 @pytest.fixture(autouse=True)
 def compile_each_program_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def compiled(plan: Any, lowered: Any, needed: Any) -> Iterator[tuple[int, engine.Compiled]]:
-        for index in needed:
+    @contextlib.contextmanager
+    def compiler(plan: Any, lowered: Any, needed: Any) -> Iterator[Any]:
+        def program(index: int) -> engine.Compiled:
             made, group = lowered[index], plan.groups[index]
             name = f"{made.fingerprint} {made.shape}"
             if name not in programs:
                 programs[name] = made.lowered.compile()
-            yield index, engine.ready(group, made.shape, programs[name], jax.device_put(group.data))
+            return engine.ready(group, made.shape, programs[name], jax.device_put(group.data))
 
-    monkeypatch.setattr(engine, "compiled", compiled)
+        yield program
+
+    monkeypatch.setattr(engine, "compiler", compiler)
 
 
 def load(folder: Path, text: str = WALK) -> catalog.Loaded:

@@ -151,8 +151,8 @@ class Trainer(NamedTuple):
 
 def trainer(name: str) -> Trainer:
     plan = plans.plan(study(name), tile=TILE)
-    ((_, made),) = engine.compiled(plan, {0: engine.lower(plan, 0)}, [0])
-    return Trainer(name, plan, made)
+    with engine.compiler(plan, {}, ()) as program:
+        return Trainer(name, plan, program(0))
 
 
 if __name__ == "__main__":
