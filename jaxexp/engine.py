@@ -86,10 +86,14 @@ class Compiled:
 
 def lower(plan: Plan, group: int) -> Lowered:
     """Returns a group's program, traced and lowered but not compiled."""
+    return programs.lower(plan.study.experiment, plan.groups[group], shape_of(plan, group))
+
+
+def shape_of(plan: Plan, group: int) -> Shape:
+    """Returns the shape of a group's program."""
     num_steps, evaluate_every, log_every = plan.steps
     num_records = 2 + num_steps // min(evaluate_every, log_every)
-    shape = programs.shape_of(plan.groups[group].signature, plan.tile, num_records)
-    return programs.lower(plan.study.experiment, plan.groups[group], shape)
+    return programs.shape_of(plan.groups[group].signature, plan.tile, num_records)
 
 
 @contextlib.contextmanager

@@ -206,8 +206,8 @@ class _Crew:
             raise JaxexpError(f"worker processes keep ending (exit {code}); run with --workers 1 to see why")
         if any(self.deaths[name] >= _MAX_DEATHS for name in named):
             raise JaxexpError(
-                f"batch {named[0]} ended its worker {_MAX_DEATHS} times (exit {code}); run with --workers 1 to see why, "
-                "what was committed is kept"
+                f"batch {named[0]} ended its worker {_MAX_DEATHS} times (exit {code}); what was committed is kept, run "
+                "with --workers 1 to see why"
             )
         self.pending[:0] = hand.batches
 

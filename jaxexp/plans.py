@@ -17,16 +17,17 @@ from jaxexp import configs, trees
 from jaxexp import study as studies
 from jaxexp import sweep as sweeps
 from jaxexp.errors import StudyError, TooManyRunsError
-from jaxexp.signature import Signature, load_data, signature
+from jaxexp.signature import SEED, Signature, load_data, signature
 from jaxexp.sizes import MANY_RUNS
 from jaxexp.study import Study, Table
 
-_CACHE_BYTES = 2**21
-"""The working set of a tile on a CPU: near a core's second-level cache; wider is not faster there."""
+_CACHE_BYTES = 13 * 2**18
+"""The working set of a tile on a CPU, in bytes: beyond a core's caches, wider is not faster there."""
 
 _MAX_BATCHES = 256
 _DEFAULT_MAX_LANES = {"cpu": 64}
-_TILE_OVERHEAD_LANES = 4
+_TILE_OVERHEAD_LANES, _SEED_LANES = 4, 4
+"""What a tile costs beside its lanes, and each seed in it that has minibatches of its own: in lanes."""
 
 
 class Tile(NamedTuple):
@@ -173,10 +174,15 @@ def _choose_tile(groups: Sequence[Group], num_seeds: int) -> Tile:
     widest = max(group.signature.lane_bytes for group in groups)
     limit = _DEFAULT_MAX_LANES.get(jax.default_backend(), 4096)
     lanes = max(1, min(limit, 2 ** int(math.log2(max(1, _CACHE_BYTES // max(1, widest))))))
+    if jax.default_backend() == "cpu" and any(group.signature.has_convolution for group in groups):
+        lanes = 1  # XLA computes grouped convolutions more slowly than one after the other
+
+    by_seed = _SEED_LANES * any(SEED in group.signature.owners for group in groups)
 
     def cost(tile: Tile) -> tuple[float, int, int]:
         num_tiles = math.ceil(num_seeds / tile.seeds) * sum(math.ceil(len(g.trials) / tile.trials) for g in groups)
-        return num_tiles * (tile.trials * tile.seeds + _TILE_OVERHEAD_LANES), abs(tile.trials - tile.seeds), tile.trials
+        lanes = tile.trials * tile.seeds + by_seed * tile.seeds + _TILE_OVERHEAD_LANES
+        return num_tiles * lanes, abs(tile.trials - tile.seeds), tile.trials
 
     candidates = (
         Tile(trials, seeds)

@@ -41,6 +41,7 @@ class Signature(NamedTuple):
         eval_metrics: Names of what `evaluate` reports.
         lane_bytes: Bytes that one lane is expected to work on during a step.
         step_flops: Floating-point operations of one step of one lane, roughly.
+        has_convolution: Whether a step has a convolution, which lanes make a grouped one.
     """
 
     state: Any
@@ -49,6 +50,7 @@ class Signature(NamedTuple):
     eval_metrics: tuple[str, ...]
     lane_bytes: int
     step_flops: float
+    has_convolution: bool = False
 
 
 def load_data(study: Study, config: Any) -> Any:
@@ -122,7 +124,8 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
     owners = _owners(init.jaxpr, jaxpr.jaxpr, state, shapes, traced)
     own = [leaf for leaf, owner in zip(jax.tree.leaves(state), owners, strict=True) if owner == RUN]
     lane_bytes = 2 * trees.num_bytes(own) + 4 * _largest(jaxpr.jaxpr)
-    return Signature(state, owners, step_metrics, eval_metrics, lane_bytes, _flops(jaxpr.jaxpr))
+    convolves = "conv_general_dilated" in _primitives(jaxpr.jaxpr)
+    return Signature(state, owners, step_metrics, eval_metrics, lane_bytes, _flops(jaxpr.jaxpr), convolves)
 
 
 def _abstract(config: Any) -> Any:
@@ -235,6 +238,12 @@ def _inner(equation: Any) -> list[Any]:
             if hasattr(part, "eqns"):
                 found.append(part)
     return found
+
+
+def _primitives(jaxpr: Any) -> set[str]:
+    """The names of all operations of a program."""
+    inner = [_primitives(part) for equation in jaxpr.eqns for part in _inner(equation)]
+    return {equation.primitive.name for equation in jaxpr.eqns}.union(*inner)
 
 
 def _largest(jaxpr: Any) -> int:

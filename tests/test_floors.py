@@ -27,7 +27,7 @@ FLOORS = (
     {"plans"},
     {"program", "results", "devices", "files"},
     {"statistics", "tables", "estimates", "engine", "store"},
-    {"checkpoints", "figures"},
+    {"checkpoints", "figures", "memory"},
     {"worker", "report"},
     {"launch", "overrides", "catalog"},
     {"display"},

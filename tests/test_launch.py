@@ -77,7 +77,7 @@ def hired(monkeypatch):
 def test_two_processes_write_the_bytes_of_one(order, alone, tmp_path, monkeypatch, hired):
     by_others = shared(order, tmp_path / "shared", monkeypatch)
     assert len(hired) == 1, "the calling process trains as well"
-    assert 5 < by_others < len(alone)
+    assert 0 < by_others < len(alone)
     assert chunks(tmp_path / "shared") == alone
 
 

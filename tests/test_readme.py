@@ -1,11 +1,13 @@
-"""The README's example is what it says: under 40 lines of code, and it trains from the command line as pasted."""
+"""The README is what it says: an example under 40 lines that trains as pasted, and a table that is not stale."""
 
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "make_references.py"
 
 
 def example() -> str:
@@ -35,3 +37,15 @@ def test_every_command_of_the_readme_exists():
     helped = subprocess.run([sys.executable, "-m", "jaxexp", "--help"], capture_output=True, text=True, check=True)
     assert {"plan", "run"} <= verbs
     assert all(verb in helped.stdout for verb in verbs)
+
+
+def test_the_table_of_questions_is_the_one_that_the_kept_results_give():
+    spec = importlib.util.spec_from_file_location("make_references", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    text = README.read_text()
+    assert script.with_table(text) == text, "write it anew: python scripts/make_references.py --table"
+    assert text.count("--full`") == len(script.QUESTIONS)
+    assert "not run yet" not in text

@@ -4,6 +4,7 @@ Bare pytrees, Equinox and Haiku models need nothing from here: an experiment's f
 """
 
 from jaxexp.models.activations import tanh as tanh
+from jaxexp.models.cnn import cnn as cnn
 from jaxexp.models.functional import functional as functional
 from jaxexp.models.initializers import uniform_symmetric as uniform_symmetric
 from jaxexp.models.lstm import lstm_regressor as lstm_regressor

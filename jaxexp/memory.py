@@ -1,0 +1,47 @@
+"""How much memory a group's program will take, before it is compiled in its own tile.
+
+Two compilations in narrow tiles give what is fixed and what each further lane adds: XLA's own figures are linear in
+the width. Trains nothing.
+"""
+
+from typing import Any, NamedTuple
+
+from jaxexp import engine
+from jaxexp import program as programs
+from jaxexp.plans import Plan, Tile
+
+
+class Memory(NamedTuple):
+    """Bytes that a program takes while it runs: working set, arguments (the data among them) and results.
+
+    Attributes:
+        fixed: Whatever the width: data and what all lanes share.
+        each: For each slice of lanes along the tile's longer side.
+        total: In the plan's tile.
+    """
+
+    fixed: int
+    each: int
+    total: int
+
+
+def predicted(plan: Plan, group: int) -> Memory:
+    """Returns the memory of a group's program in the plan's tile, from two compilations in tiles one and two wide.
+
+    Args:
+        plan: The plan.
+        group: Index of the group.
+
+    Source: `memory_analysis` of a compiled program, https://docs.jax.dev/en/latest/aot.html
+    """
+    shape = engine.shape_of(plan, group)
+    by_seeds = plan.tile.seeds >= plan.tile.trials
+
+    def measured(width: int) -> int:
+        tile = Tile(plan.tile.trials, width) if by_seeds else Tile(width, plan.tile.seeds)
+        narrow = shape._replace(tile=tile)
+        lowered: Any = programs.lower(plan.study.experiment, plan.groups[group], narrow).lowered
+        return engine.num_bytes(lowered.compile())
+
+    one, two = measured(1), measured(2)
+    return Memory(2 * one - two, two - one, one + (max(plan.tile) - 1) * (two - one))

@@ -1,0 +1,100 @@
+"""The answers' pages say what the kept results say: every claim, its verdict and its numbers, to the printed digits."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs" / "answers").glob("*.md"))
+NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
+ESTIMATE = re.compile(rf"(mean|median|share) ({NUMBER}) \[({NUMBER}), ({NUMBER})\]")
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def kept(page: Path) -> Path:
+    return ROOT / "results" / page.stem / "reference"
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the verdict table: the one whose first column is `claim`."""
+    table = re.search(r"^\| claim .*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert table is not None, "a page needs a table '| claim | estimate and 95 % interval | n | verdict |'"
+    return [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.group(1).splitlines()]
+
+
+def is_printed_as(value: float, text: str) -> bool:
+    """Whether a text is a value to as many digits as the text has."""
+    digits, _, exponent = text.partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+    return abs(value - float(text)) <= 0.5 * unit * (1 + 1e-6)
+
+
+def differences(text: str, claims: list[dict]) -> list[str]:
+    """What a page's verdict table has otherwise than the claims do."""
+    found, wrong = rows(text), []
+    if [row[0] for row in found] != [claim["statement"] for claim in claims]:
+        return ["the statements are others"]
+    for (statement, printed, num_seeds, verdict), claim in zip(found, claims, strict=True):
+        estimate, match = claim["estimate"], ESTIMATE.fullmatch(printed)
+        if match is None or match.group(1) != claim["statistic"]:
+            wrong.append(f"{statement} needs '{claim['statistic']} x [low, high]'")
+        elif not all(map(is_printed_as, (estimate[key] for key in ("mean", "low", "high")), match.groups()[1:])):
+            wrong.append(f"{statement} is {estimate}")
+        if int(num_seeds) != estimate["n"] or verdict != claim["verdict"]:
+            wrong.append(f"{statement} {claim['verdict']}, n = {estimate['n']}")
+    return wrong
+
+
+def test_every_reference_has_its_page():
+    assert {page.stem for page in PAGES} == {path.parent.name for path in ROOT.glob("results/*/reference")}
+    assert len(PAGES) == 6
+
+
+@each_page
+def test_the_verdict_table_has_the_claims_of_the_reference(page):
+    claims = json.loads((kept(page) / "claims.json").read_text())
+    assert len(claims) > 0
+    assert differences(page.read_text(), claims) == []
+
+
+@each_page
+def test_the_page_shows_every_figure_and_its_links_exist(page):
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    paths = {(page.parent / target).resolve() for target in targets if not target.startswith("http")}
+    assert all(path.exists() for path in paths), [path for path in paths if not path.exists()]
+    figures = set(kept(page).glob("figures/*.png"))
+    assert len(figures) > 0
+    assert figures <= paths
+
+
+def test_references_are_small_enough_for_git():
+    sizes = [path.stat().st_size for path in ROOT.glob("results/*/reference/**/*") if path.is_file()]
+    assert 0 < sum(sizes) < 20e6
+
+
+CLAIM = {
+    "statement": "A: above .2.",
+    "verdict": "holds",
+    "statistic": "mean",
+    "estimate": {"mean": 0.25749, "low": 0.2, "high": 3.14e-1, "n": 8},
+}
+ROW = "| A: above .2. | mean .257 [.20, 3.1e-1] | 8 | holds |\n"
+HEAD = "| claim | estimate and 95 % interval | n | verdict |\n|---|---|---|---|\n"
+
+
+def test_a_table_that_is_right_has_no_differences():
+    assert differences(HEAD + ROW, [CLAIM]) == []
+    assert differences(HEAD + ROW.replace("| holds", "| **holds**"), [CLAIM]) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [(".257", ".258"), (".20,", ".21,"), ("3.1e-1", "3.2e-1"), ("| 8 |", "| 9 |"), ("mean", "median"),
+     ("holds", "not shown"), ("A:", "B:"), (" [.20, 3.1e-1]", "")],
+)  # fmt: skip
+def test_a_table_with_anything_wrong_is_found(change):
+    assert change[0] in ROW
+    assert len(differences(HEAD + ROW.replace(*change), [CLAIM])) == 1
+    assert differences(HEAD + ROW + ROW, [CLAIM]) != []
