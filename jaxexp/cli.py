@@ -196,13 +196,15 @@ def run(
             kept = f", {job.num_done:,} of them already there" if job.num_done else ""
             display.err.print(f"{loaded.name}: {job.plan.num_runs:,} runs in {len(job.plan.groups)} programs{kept}")
         order = launch.Order(str(loaded.path), full, words or [], samples)
-        while True:
+        seconds = None
+        while seconds is None:
             try:
                 seconds = _train(job, order, workers, quiet)
-                break
             except OutOfMemoryError as problem:
+                display.err.print(str(problem), markup=False)
+            if seconds is None:
                 job = worker.narrowed(job)
-                display.err.print(f"{problem}\ngoing on in tiles of {job.plan.tile.trials}x{job.plan.tile.seeds}")
+                display.err.print(f"going on in tiles of {job.plan.tile.trials}x{job.plan.tile.seeds}")
         _report(job, folder, study, seconds, as_json)
 
 

@@ -155,8 +155,9 @@ def _memory_errors(shape: Shape) -> Iterator[None]:
     """Turns XLA's error into ours."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as problem:
-        if "RESOURCE_EXHAUSTED" not in str(problem):
+    except (jax.errors.JaxRuntimeError, MemoryError) as problem:
+        lacking = "RESOURCE_EXHAUSTED" in str(problem) or isinstance(problem, MemoryError)
+        if isinstance(problem, OutOfMemoryError) or not lacking:
             raise
         raise OutOfMemoryError(_too_large(shape, str(problem).split("\n")[0])) from problem
 

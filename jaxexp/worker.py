@@ -4,6 +4,7 @@ It yields what happens and shows nothing. Closing the generator between two even
 everything finished committed and the tile in flight checkpointed.
 """
 
+import contextlib
 import dataclasses
 import shutil
 import time
@@ -354,11 +355,11 @@ def run(
         [1.0, 4.0]
     """
     job = prepare(study, None if folder is None else Path(folder), tile=tile, fresh=fresh, yes=yes, source=source)
-    while True:
-        try:
+    results: list[Result] | None = None
+    while results is None:
+        with contextlib.suppress(OutOfMemoryError):  # which holds on to the memory until it is forgotten
             results = [event.result for event in work(job) if isinstance(event, Committed) and event.result]
-            break
-        except OutOfMemoryError:
+        if results is None:
             job = narrowed(job)
     if job.folder is not None:
         return collect(job)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from jaxexp import catalog
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "answers").glob("*.md"))
 NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
@@ -57,6 +59,13 @@ def test_the_verdict_table_has_the_claims_of_the_reference(page):
     claims = json.loads((kept(page) / "claims.json").read_text())
     assert len(claims) > 0
     assert differences(page.read_text(), claims) == []
+
+
+@each_page
+def test_the_reference_has_the_claims_of_the_experiment(page):
+    claims = json.loads((kept(page) / "claims.json").read_text())
+    full = catalog.load(str(ROOT / "experiments" / f"{page.stem}.py")).full
+    assert [claim["statement"] for claim in claims] == [claim.statement for claim in full.claims]
 
 
 @each_page
