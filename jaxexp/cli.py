@@ -153,12 +153,15 @@ def plan(
     samples: Samples = None,
     tile: TileOption = None,
     yes: Yes = False,
+    exact_memory: Annotated[
+        bool, typer.Option("--exact-memory", help="Compile two narrow programs a group: memory to about 5 %.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Print groups, tiles, programs, memory and time of a study; train nothing."""
     with _errors(as_json):
         sizes.check_words(words or [], yes)
-        _print_plan(_chosen(catalog.load(name), full, words, samples), tile, yes, as_json)
+        _print_plan(_chosen(catalog.load(name), full, words, samples), tile, yes, as_json, exact_memory)
 
 
 @app.command()
@@ -266,7 +269,7 @@ def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool)
         }  # fmt: skip
         display.json_document(document)
         return
-    display.table(*tables.cells(made.rows), limit=30)
+    display.table(*tables.cells(made.rows[:30]), total=len(made.rows))
     display.out.print(f"{computed:,} runs computed in {display.duration(seconds)}, {made.num_diverged} diverged")
     display.verdicts(made.verdicts)
     for path in made.figures:
@@ -292,7 +295,7 @@ def status(name: RunName, out: Out = Path("results"), label: Label = None, as_js
         if as_json:
             display.json_document(about)
         else:
-            display.table(["", ""], [[key.replace("_", " "), str(value)] for key, value in about.items()], 20)
+            display.table(["", ""], [[key.replace("_", " "), str(value)] for key, value in about.items()])
 
 
 @app.command()
@@ -320,7 +323,7 @@ def table(
         elif as_csv:
             typer.echo(tables.to_csv(rows), nl=False)
         else:
-            display.table(*tables.cells(rows), limit=limit)
+            display.table(*tables.cells(rows[:limit]), total=len(rows))
 
 
 @app.command()
@@ -376,10 +379,13 @@ def _tile(text: str | None) -> Any:
     return plans.check_tile(plans.Tile(*map(int, parts)))
 
 
-def _print_plan(study: Any, tile: str | None, yes: bool, as_json: bool) -> None:
-    from jaxexp import display, plans
+def _print_plan(study: Any, tile: str | None, yes: bool, as_json: bool, exact_memory: bool = False) -> None:
+    from jaxexp import display, memory, plans
 
-    summary = plans.summary(plans.plan(study, tile=_tile(tile), yes=yes))
+    planned = plans.plan(study, tile=_tile(tile), yes=yes)
+    summary = plans.summary(planned)
+    for index, group in enumerate(summary["groups"] if exact_memory else ()):
+        group["tile_bytes"] = memory.predicted(planned, index).total
     if as_json:
         display.json_document(summary)
     else:

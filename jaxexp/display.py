@@ -27,18 +27,18 @@ def json_document(value: Any) -> None:
     sys.stdout.write(files.json_text(value))
 
 
-def table(titles: Sequence[str], lines: Sequence[Sequence[str]], limit: int) -> None:
-    """Prints a table, at most `limit` lines of it, and says how many are left out."""
+def table(titles: Sequence[str], lines: Sequence[Sequence[str]], total: int | None = None) -> None:
+    """Prints a table, and says how many of its `total` rows are left out."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
         made.add_column(title.replace("_", " "), overflow="fold")
-    for line in lines[:limit]:
+    for line in lines:
         made.add_row(*line)
     # A table is as wide as its content: a pipe has no width, and nothing may be cut off there.
     wide = Console(highlight=False, width=None if out.is_terminal else 400)
     wide.print(made)
-    if len(lines) > limit:
-        out.print(f"... and {len(lines) - limit} more rows: --limit {len(lines)} shows all", markup=False)
+    if total is not None and total > len(lines):
+        out.print(f"... and {total - len(lines)} more rows: --limit {total} shows all", markup=False)
 
 
 def plan(summary: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def plan(summary: Mapping[str, Any]) -> None:
         ]
         for group in summary["groups"]
     ]
-    table(["group", "trials", "runs to do", "tiles", "memory", "time"], lines, 50)
+    table(["group", "trials", "runs to do", "tiles", "memory", "time"], lines[:50], len(lines))
 
 
 def experiment(about: Mapping[str, Any]) -> None:
@@ -75,7 +75,7 @@ def experiment(about: Mapping[str, Any]) -> None:
         [field["name"], str(field["default"]), field["kind"], "swept" if field["swept"] else ""]
         for field in about["hyperparameters"]
     ]
-    table(["hyperparameter", "default", "kind", ""], lines, 100)
+    table(["hyperparameter", "default", "kind", ""], lines)
     for claim in about["claims"]:
         out.print(f"claim   {claim}", markup=False)
 
