@@ -56,7 +56,7 @@ def sweep(task: Task, tile: tuple[int, int] | None = None) -> Callable[[], np.nd
         of_seed = jax.vmap(lambda *run: _train(problem, *run), in_axes=(None, None, 0))
         return jax.vmap(of_seed, in_axes=(0, 0, None))(*argument)
 
-    train = jax.jit(lambda *arguments: jax.lax.map(train_tile, arguments))
+    train = jax.jit(lambda *arguments: jax.lax.map(train_tile, arguments)).lower(*arguments).compile()
 
     def run() -> np.ndarray:
         final = np.empty((task.num_seeds, task.num_trials), np.float32)

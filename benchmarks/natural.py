@@ -1,7 +1,8 @@
 """JAX as a careful user writes it: one compiled scan a run, optax's loss and optimizer, examples as rows.
 
 `careful_loop` calls it for one run after another, hyperparameters traced; `naive_vmap` maps it over the whole sweep at
-once. `objective` is what the schedulers and tuners among the peers call for a trial.
+once. `objective` is what the schedulers and tuners among the peers call for a trial. All is
+compiled when the function that trains is returned.
 """
 
 import functools
@@ -33,8 +34,8 @@ def naive_vmap(task: Task) -> Callable[[], np.ndarray]:
     seeds = np.repeat(np.arange(task.num_seeds), task.num_trials)
     trials = np.tile(task.hyperparameters, (task.num_seeds, 1))
     params = jax.tree.map(lambda leaf: leaf[seeds], _initial_params(task))
-    train = jax.jit(jax.vmap(functools.partial(_train, task)))
     arguments = jax.device_put((params, task.table[seeds], trials))
+    train = jax.jit(jax.vmap(functools.partial(_train, task))).lower(*arguments).compile()
 
     def run() -> np.ndarray:
         _, final = train(*arguments)
@@ -45,12 +46,13 @@ def naive_vmap(task: Task) -> Callable[[], np.ndarray]:
 
 def objective(task: Task) -> Callable[[int, Any, Any], float]:
     """Returns the function of a seed and its two hyperparameters that trains one run and returns its final loss."""
-    train = jax.jit(functools.partial(_train, task))
     initial = _initial_params(task)
 
     @functools.cache
     def of_seed(seed: int) -> Any:
         return jax.device_put((jax.tree.map(lambda leaf: leaf[seed], initial), task.table[seed]))
+
+    train = jax.jit(functools.partial(_train, task)).lower(*of_seed(0), task.hyperparameters[0]).compile()
 
     def run(seed: int, first: Any, second: Any) -> float:
         _, final = train(*of_seed(seed), np.array([first, second], np.float32))
@@ -69,7 +71,7 @@ def _train(task: Task, params: Params, table: jax.Array, hyperparameters: jax.Ar
     optimizer = _optimizer(task.workload, *hyperparameters)
     loss = functools.partial(_loss, task.workload)
 
-    def step(carry: tuple[Params, Any], indices: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
+    def step(carry: Any, indices: jax.Array) -> tuple[Any, jax.Array]:
         params, opt_state = carry
         batch = (inputs[indices], labels[indices]) if task.table.shape[-1] else (inputs, labels)
         value, gradient = jax.value_and_grad(loss)(params, *batch)
