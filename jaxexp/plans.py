@@ -242,15 +242,15 @@ def _digest(study: Study, trials: Table, seeds: np.ndarray, tile: Tile) -> str:
 def summary(plan: Plan) -> dict[str, Any]:
     """Returns what a reader wants to know of a plan before it runs, as plain values.
 
-    Bytes are of one tile's state and working set, from abstract shapes; seconds assume 4 GFLOP/s and 20
-    microseconds a step, which is right within a factor of about 5 on one CPU core.
+    Bytes are of one tile's state and working set, from abstract shapes; seconds assume 20 GFLOP/s and 3
+    microseconds a step, which is right within a factor of about 6 on one core of a current CPU.
     """
     made = list(batches(plan))
     lanes = plan.tile.trials * plan.tile.seeds
     groups = []
     for index, group in enumerate(plan.groups):
         tiles = sum(len(batch.tiles) for batch in made if batch.group == index)
-        step_seconds = 2e-5 + lanes * group.signature.step_flops / 4e9
+        step_seconds = 3e-6 + lanes * group.signature.step_flops / 2e10
         groups.append(
             {
                 "static": dict(group.static),
