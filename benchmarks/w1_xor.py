@@ -28,7 +28,8 @@ class Net(nn.Module):
     @nn.compact
     def __call__(self, inputs):
         """Returns the logits."""
-        return nn.Dense(1)(jnp.tanh(nn.Dense(HIDDEN)(inputs)))
+        units = jnp.tanh(nn.Dense(HIDDEN)(inputs))  # first: flax numbers layers as they are made
+        return nn.Dense(1)(units)
 
 
 def points(config):

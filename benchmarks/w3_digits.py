@@ -28,7 +28,8 @@ class Net(nn.Module):
     @nn.compact
     def __call__(self, inputs):
         """Returns the logits."""
-        return nn.Dense(CLASSES)(nn.relu(nn.Dense(HIDDEN)(inputs)))
+        units = nn.relu(nn.Dense(HIDDEN)(inputs))  # first: flax numbers layers as they are made
+        return nn.Dense(CLASSES)(units)
 
 
 def digits(config):
