@@ -4,10 +4,9 @@ Nothing heavy is imported before a verb needs it: `--help` and `list` answer at 
 """
 
 import contextlib
+import importlib
 import inspect
 import json
-import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 
 from jaxexp import __version__, catalog, sizes
-from jaxexp.errors import Interrupted, JaxexpError, OutOfMemoryError, StudyError, Terminated
+from jaxexp.errors import Interrupted, JaxexpError, StudyError, Terminated
 
 if TYPE_CHECKING:
-    from jaxexp.launch import Order
     from jaxexp.worker import Job
 
 USAGE, REFUTED, INTERRUPTED, TERMINATED = 2, 3, 130, 143
@@ -191,7 +189,7 @@ def run(
         if dry_run:
             _print_plan(study, tile, yes, as_json)
             return
-        from jaxexp import display, launch, worker
+        from jaxexp import display, foreground, launch, worker
 
         source = worker.Source(loaded.name, loaded.text, loaded.path.resolve().parent)
         job = worker.prepare(study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source)
@@ -199,61 +197,8 @@ def run(
             kept = f", {job.num_done:,} of them already there" if job.num_done else ""
             display.err.print(f"{loaded.name}: {job.plan.num_runs:,} runs in {len(job.plan.groups)} programs{kept}")
         order = launch.Order(str(loaded.path), full, words or [], samples)
-        seconds = None
-        while seconds is None:
-            try:
-                seconds = _train(job, order, workers, quiet)
-            except OutOfMemoryError as problem:
-                display.err.print(str(problem), markup=False)
-            if seconds is None:
-                job = worker.narrowed(job)
-                display.err.print(f"going on in tiles of {job.plan.tile.trials}x{job.plan.tile.seeds}")
+        job, seconds = foreground.train(job, order, workers, quiet)
         _report(job, folder, study, seconds, as_json)
-
-
-def _train(job: "Job", order: "Order", workers: int | None, quiet: bool) -> float:
-    """Does a job, shows its progress, and stops after the segment in which Ctrl-C is pressed; returns seconds."""
-    import time
-
-    from jaxexp import devices, display, launch
-
-    pressed: list[int] = []
-
-    def on_signal(number: int, _frame: Any) -> None:
-        if pressed and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        pressed.append(number)
-        sys.stderr.write("\nstopping after this segment; Ctrl-C again stops at once\n")
-
-    began = time.perf_counter()
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    events = launch.spread(job, order, devices.num_cores() if workers is None else workers)
-    try:
-        with display.Meter(job, quiet) as meter, contextlib.closing(events):
-            for event in events:
-                meter.show(event)
-                if pressed:
-                    break
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if pressed:
-        raise (Terminated if signal.SIGTERM in pressed else Interrupted)(
-            f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {_command()}"
-        )
-    return time.perf_counter() - began
-
-
-def _command() -> str:
-    """The command line that started this process, to be typed again."""
-    program = Path(sys.argv[0])
-    if program.name == "__main__.py":
-        words = ["python", "-m", program.parent.name]
-    elif program.suffix == ".py":
-        words = ["python", "-m", f"{program.parent.name}.{program.stem}"]
-    else:
-        words = [program.name]
-    return shlex.join([*words, *sys.argv[1:]])
 
 
 def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool) -> None:
@@ -358,6 +303,17 @@ def check(name: RunName, out: Out = Path("results"), label: Label = None, as_jso
             display.verdicts(found)
         if any(verdict.verdict == statistics.REFUTED for verdict in found):
             raise typer.Exit(REFUTED)
+
+
+@app.command()
+def bench(as_json: Json = False, quiet: Quiet = False) -> None:
+    """Measure jaxexp beside a careful loop and naive vmap on two workloads; under 3 minutes on a quiet machine."""
+    with _errors(as_json):
+        if not Path("benchmarks", "compare.py").is_file():
+            raise StudyError("there is no benchmarks/compare.py here: run this in a checkout of jaxexp")
+        sys.path.insert(0, str(Path.cwd()))
+        compare = importlib.import_module("benchmarks.compare")
+        compare.report(compare.measured(say=(lambda text: None) if quiet else compare.to_stderr), as_json)
 
 
 def _chosen(loaded: catalog.Loaded, full: bool, words: list[str] | None, samples: int | None) -> Any:

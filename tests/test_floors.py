@@ -31,6 +31,7 @@ FLOORS = (
     {"worker", "report"},
     {"launch", "overrides", "catalog"},
     {"display"},
+    {"foreground"},
     {"cli", "worker_process"},
     {"__init__", "__main__"},
 )
@@ -42,7 +43,7 @@ HEAVY = {"xarray", "matplotlib", "scipy"}
 DELAYING = {"cli", "catalog", "worker_process", "__init__"}
 """Modules that answer before JAX is imported, or that must pin their process before."""
 
-PRINTING = {"cli", "display", "launch", "worker_process"}
+PRINTING = {"cli", "display", "foreground", "launch", "worker_process"}
 
 
 class Import(NamedTuple):

@@ -1,6 +1,7 @@
 """Worker processes: the same bytes as one process alone, also when one of them is killed."""
 
 import os
+import random
 import signal
 
 import pytest
@@ -96,3 +97,14 @@ def test_afterwards_the_process_may_use_all_cores_again(order, tmp_path, monkeyp
     shared(order, tmp_path / "shared", monkeypatch)
     assert hired
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_batches_taken_in_any_order_write_the_same_bytes(order, alone, tmp_path, seed):
+    job = worker.prepare(catalog.load(order.path).study, tmp_path / "shuffled", tile=worker.Tile(1, 2))
+    batches = list(job.pending)
+    random.Random(seed).shuffle(batches)
+    assert [event.batch.name for event in worker.work(job, batches) if isinstance(event, Committed)] == [
+        batch.name for batch in batches
+    ]
+    assert chunks(tmp_path / "shuffled") == alone

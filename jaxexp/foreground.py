@@ -1,0 +1,79 @@
+"""A job in the foreground: shows its progress, stops where it is asked to, and narrows the tile where memory lacks."""
+
+import contextlib
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from jaxexp import devices, display, launch, worker
+from jaxexp.errors import Interrupted, OutOfMemoryError, Terminated
+from jaxexp.launch import Order
+from jaxexp.worker import Job
+
+
+def train(job: Job, order: Order, num_workers: int | None, quiet: bool) -> tuple[Job, float]:
+    """Does a job and shows its progress; stops after the segment in which Ctrl-C is pressed or SIGTERM comes.
+
+    Args:
+        job: What `worker.prepare` gave, with a folder.
+        order: How worker processes find the study.
+        num_workers: Processes at most; one for each core where None.
+        quiet: Whether to show no progress.
+
+    Returns:
+        The job that was done, in a narrower tile where memory did not suffice for the first, and its seconds.
+
+    Raises:
+        Interrupted, Terminated: If it was asked to stop; everything finished is committed.
+        OutOfMemoryError: If not even a single lane fits into memory.
+    """
+    while True:
+        try:
+            return job, _train(job, order, devices.num_cores() if num_workers is None else num_workers, quiet)
+        except OutOfMemoryError as problem:
+            display.err.print(str(problem), markup=False)
+        job = worker.narrowed(job)  # not before the error, which holds on to the memory, is forgotten
+        display.err.print(f"going on in tiles of {job.plan.tile.trials}x{job.plan.tile.seeds}")
+
+
+def _train(job: Job, order: Order, num_workers: int, quiet: bool) -> float:
+    pressed: list[int] = []
+
+    def on_signal(number: int, _frame: Any) -> None:
+        if pressed and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        pressed.append(number)
+        sys.stderr.write("\nstopping after this segment; Ctrl-C again stops at once\n")
+
+    began = time.perf_counter()
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    events = launch.spread(job, order, num_workers)
+    try:
+        with display.Meter(job, quiet) as meter, contextlib.closing(events):
+            for event in events:
+                meter.show(event)
+                if pressed:
+                    break
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if pressed:
+        raise (Terminated if signal.SIGTERM in pressed else Interrupted)(
+            f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {_command()}"
+        )
+    return time.perf_counter() - began
+
+
+def _command() -> str:
+    """The command line that started this process, to be typed again."""
+    program = Path(sys.argv[0])
+    if program.name == "__main__.py":
+        words = ["python", "-m", program.parent.name]
+    elif program.suffix == ".py":
+        words = ["python", "-m", f"{program.parent.name}.{program.stem}"]
+    else:
+        words = [program.name]
+    return shlex.join([*words, *sys.argv[1:]])
