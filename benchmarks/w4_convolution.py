@@ -23,7 +23,7 @@ class Config:
 
 
 class Net(nn.Module):
-    """Two convolutions and a dense layer, images [n, 8, 8, 1]."""
+    """The same net in flax."""
 
     @nn.compact
     def __call__(self, images):

@@ -1,6 +1,6 @@
 """How much memory a group's program will take, before it is compiled in its own tile.
 
-Two compilations in narrow tiles give what is fixed and what each further lane adds: XLA's own figures are linear in
+Two compilations in narrower tiles give what is fixed and what each further lane adds: XLA's own figures are linear in
 the width. Trains nothing.
 """
 
@@ -26,7 +26,7 @@ class Memory(NamedTuple):
 
 
 def predicted(plan: Plan, group: int) -> Memory:
-    """Returns the memory of a group's program in the plan's tile, from two compilations in tiles one and two wide.
+    """Returns the memory of a group's program in the plan's tile, from two compilations, a quarter and half as wide.
 
     Args:
         plan: The plan.
@@ -43,5 +43,8 @@ def predicted(plan: Plan, group: int) -> Memory:
         lowered: Any = programs.lower(plan.study.experiment, plan.groups[group], narrow).lowered
         return engine.num_bytes(lowered.compile())
 
-    one, two = measured(1), measured(2)
-    return Memory(2 * one - two, two - one, one + (max(plan.tile) - 1) * (two - one))
+    widest = max(plan.tile)
+    narrow, wide = max(1, widest // 4), max(2, widest // 2)
+    one, two = measured(narrow), measured(wide)
+    each = (two - one) // (wide - narrow)
+    return Memory(one - narrow * each, each, one + (widest - narrow) * each)

@@ -21,7 +21,7 @@ from jaxexp.signature import SEED, Signature, load_data, signature
 from jaxexp.sizes import MANY_RUNS
 from jaxexp.study import Study, Table
 
-_CACHE_BYTES = 13 * 2**18
+_CACHE_BYTES = 7 * 2**20
 """The working set of a tile on a CPU, in bytes: beyond a core's caches, wider is not faster there."""
 
 _MAX_BATCHES = 256

@@ -1,0 +1,160 @@
+"""What the engine and the store cost: `python -m benchmarks.overhead [W1 ...] [--repeats 5] [--json]`.
+
+jaxexp trains a workload into a new run folder; a bare loop trains the same tiles with the same experiment, by one
+vmapped scan, and keeps nothing. Both in one process on one core, compiled before, in turns; medians. Planning and
+loading the program, once a run whatever its length, have columns of their own.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxexp.plans import Tile
+    from jaxexp.study import Study
+
+
+def bare(study: "Study", tile: "Tile") -> Callable[[], Any]:
+    """Returns the function that trains a supervised study tile by tile and returns final losses [num_seeds, num_trials].
+
+    Args:
+        study: The study; trials and seeds are a multiple of the tile's.
+        tile: The (trials, seeds) that one call trains.
+    """
+    import dataclasses
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxexp import study as tables
+    from jaxexp.experiment import SupervisedState
+    from jaxexp.program import key_stream, step_key
+
+    trials, seeds = tables.table(tables.check(study)), tables.seeds(study)
+    data = jax.device_put(study.data(study.config) if study.data else None)
+    init, step, evaluate = study.experiment
+    if evaluate is None or len(trials) % tile.trials or len(seeds) % tile.seeds:
+        raise ValueError(f"a bare loop needs whole tiles of {tile.trials}x{tile.seeds} and something to evaluate")
+    of_config, of_seed = SupervisedState(0, 0, None), 0  # what a seed draws, its trials share
+
+    def over_tile(function: Callable[..., Any], states: Sequence[Any], out: Sequence[Any]) -> Callable[..., Any]:
+        by_config = jax.vmap(function, in_axes=(None, *states[:1], 0), out_axes=out[0])
+        return jax.vmap(by_config, in_axes=(0, *states[1:], None), out_axes=out[1])
+
+    starting = over_tile(lambda seed, config: init(key_stream(seed, "init"), data, config), (), (of_config, of_seed))
+    states = (of_config, of_seed)
+    measuring = over_tile(lambda seed, state, config: evaluate(state, data, config)["test_loss"], states, (0, 0))
+
+    @jax.jit
+    def train(seeds: jax.Array, config: Any) -> tuple[jax.Array, ...]:
+        def one_step(state: Any, number: jax.Array) -> tuple[Any, jax.Array]:
+            def one(seed: jax.Array, state: Any, config: Any) -> tuple[Any, jax.Array]:
+                state, metrics = step(step_key(seed, number), state, data, config)
+                return state, metrics["loss"]
+
+            return over_tile(one, states, ((of_config, 0), (of_seed, 0)))(seeds, state, config)
+
+        state = starting(seeds, config)
+        before = measuring(seeds, state, config)
+        state, losses = jax.lax.scan(one_step, state, jnp.arange(study.num_steps))
+        return before, losses, measuring(seeds, state, config)
+
+    def run() -> np.ndarray:
+        final = np.empty((len(seeds), len(trials)), np.float32)
+        for first in range(0, len(trials), tile.trials):
+            rows = slice(first, first + tile.trials)
+            columns = {name: column[rows].astype(np.float32) for name, column in trials.columns.items()}
+            config = dataclasses.replace(study.config, **columns)
+            for second in range(0, len(seeds), tile.seeds):
+                lanes = slice(second, second + tile.seeds)
+                final[lanes, rows] = jax.device_get(train(seeds[lanes].astype(np.uint32), config))[2]
+        return final
+
+    return run
+
+
+def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
+    """Returns the row of a workload.
+
+    Args:
+        workload: W1, W2, W3 or W4.
+        repeats: How often both train it.
+    """
+    from benchmarks import workloads
+    from jaxexp import engine, worker
+
+    study = workloads.module(workload).study
+    own, others = [], []
+    with tempfile.TemporaryDirectory(prefix="jaxexp-overhead-") as folder, contextlib.ExitStack() as stack:
+        began = time.perf_counter()
+        jobs = [worker.prepare(study, Path(folder) / f"run-{repeat}") for repeat in range(repeats + 1)]
+        prepared = (time.perf_counter() - began) / len(jobs)
+        tile = jobs[0].plan.tile
+        loop = bare(study, tile)
+        began = time.perf_counter()
+        program = stack.enter_context(engine.compiler(jobs[0].plan, jobs[0].lowered, [0]))
+        program(0)
+        compiled = time.perf_counter() - began
+        for job in jobs:
+            others.append(_seconds(loop))
+            own.append(_seconds(lambda job=job: [list(worker.one_batch(job, program(0), b)) for b in job.pending]))
+    wall, cpu = ([statistics.median(pair[kind] for pair in pairs[1:]) for pairs in (own, others)] for kind in (0, 1))
+    return {
+        "workload": workload,
+        "num_runs": jobs[0].plan.num_runs,
+        "tile": f"{tile.trials}x{tile.seeds}",
+        "jaxexp_seconds": wall[0],
+        "bare_seconds": wall[1],
+        "overhead": wall[0] / wall[1] - 1,
+        "cpu_overhead": cpu[0] / cpu[1] - 1,
+        "prepare_seconds": prepared,
+        "compile_seconds": compiled,
+    }
+
+
+def _seconds(run: Callable[[], Any]) -> tuple[float, float]:
+    """Wall and CPU seconds of a call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The rows as a Markdown table."""
+    yield "| workload | runs | tile | jaxexp s | bare s | overhead | of CPU time | planning s | compiling s |"
+    yield "|" + " --- |" * 9
+    for row in rows:
+        seconds = [f"{row[name]:.2f}" for name in ("jaxexp_seconds", "bare_seconds")]
+        shares = [f"{row[name]:.1%}" for name in ("overhead", "cpu_overhead")]
+        once = [f"{row[name]:.2f}" for name in ("prepare_seconds", "compile_seconds")]
+        cells = [row["workload"], f"{row['num_runs']:,}", row["tile"], *seconds, *shares, *once]
+        yield f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Measures what the command line asks for and prints a table or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workloads", nargs="*", default=["W1"], help="of W1, W2, W3, W4; W1 where none")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print JSON on standard output")
+    given = parser.parse_args()
+    os.environ["NPROC"] = "1"  # before JAX starts, as the core
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    from benchmarks import measurement
+
+    document = measurement.document([measured(workload, given.repeats) for workload in given.workloads])
+    table = "\n".join([document["device"], "", *_lines(document["rows"])])
+    sys.stdout.write((json.dumps(document, indent=1) if given.json else table) + "\n")
+
+
+if __name__ == "__main__":
+    main()
