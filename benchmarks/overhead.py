@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def bare(study: "Study", tile: "Tile") -> Callable[[], Any]:
-    """Returns the function that trains a supervised study tile by tile and returns final losses [num_seeds, num_trials].
+    """Returns the function that trains a supervised study tile by tile: final losses [num_seeds, num_trials].
 
     Args:
         study: The study; trials and seeds are a multiple of the tile's.
