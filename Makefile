@@ -40,7 +40,7 @@ lint: $(STAMP)
 	$(BIN)/pyright
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.workloads
+	$(BIN)/jaxexp bench
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
