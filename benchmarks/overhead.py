@@ -50,12 +50,14 @@ def bare(study: "Study", tile: "Tile") -> Callable[[], Any]:
         by_config = jax.vmap(function, in_axes=(None, *states[:1], 0), out_axes=out[0])
         return jax.vmap(by_config, in_axes=(0, *states[1:], None), out_axes=out[1])
 
-    starting = over_tile(lambda seed, config: init(key_stream(seed, "init"), data, config), (), (of_config, of_seed))
     states = (of_config, of_seed)
-    measuring = over_tile(lambda seed, state, config: evaluate(state, data, config)["test_loss"], states, (0, 0))
 
+    # The data is an argument: XLA takes minutes to fold what it can compute of constants.
     @jax.jit
-    def train(seeds: jax.Array, config: Any) -> tuple[jax.Array, ...]:
+    def train(seeds: jax.Array, config: Any, data: Any) -> tuple[jax.Array, ...]:
+        starting = over_tile(lambda seed, config: init(key_stream(seed, "init"), data, config), (), states)
+        measuring = over_tile(lambda seed, state, config: evaluate(state, data, config)["test_loss"], states, (0, 0))
+
         def one_step(state: Any, number: jax.Array) -> tuple[Any, jax.Array]:
             def one(seed: jax.Array, state: Any, config: Any) -> tuple[Any, jax.Array]:
                 state, metrics = step(step_key(seed, number), state, data, config)
@@ -76,7 +78,7 @@ def bare(study: "Study", tile: "Tile") -> Callable[[], Any]:
             config = dataclasses.replace(study.config, **columns)
             for second in range(0, len(seeds), tile.seeds):
                 lanes = slice(second, second + tile.seeds)
-                final[lanes, rows] = jax.device_get(train(seeds[lanes].astype(np.uint32), config))[2]
+                final[lanes, rows] = jax.device_get(train(seeds[lanes].astype(np.uint32), config, data))[2]
         return final
 
     return run
