@@ -44,7 +44,10 @@ def bare(study: "Study", tile: "Tile") -> Callable[[], Any]:
     init, step, evaluate = study.experiment
     if evaluate is None or len(trials) % tile.trials or len(seeds) % tile.seeds:
         raise ValueError(f"a bare loop needs whole tiles of {tile.trials}x{tile.seeds} and something to evaluate")
-    of_config, of_seed = SupervisedState(0, 0, None), 0  # what a seed draws, its trials share
+    cursor = jax.eval_shape(init, jax.random.key(0), data, study.config).cursor
+    epoch: Any = None if cursor is None else type(cursor)(0, None)
+    # What a seed draws, its trials share; where an epoch stands, all do, or each step would shuffle.
+    of_config, of_seed = SupervisedState(0, 0, None), SupervisedState(0, 0, epoch)
 
     def over_tile(function: Callable[..., Any], states: Sequence[Any], out: Sequence[Any]) -> Callable[..., Any]:
         by_config = jax.vmap(function, in_axes=(None, *states[:1], 0), out_axes=out[0])

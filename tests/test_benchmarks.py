@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxexp as jx
-from benchmarks import compare, handwritten, measurement, natural, scaling, task, workloads
+from benchmarks import compare, handwritten, measurement, natural, overhead, scaling, task, workloads
 from jaxexp.plans import Tile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +53,12 @@ def test_a_flax_model_in_natural_layout_trains_likewise_from_its_own_start(workl
     study = small(workload, "natural")
     given = workloads.task(workload, study)
     np.testing.assert_allclose(natural.naive_vmap(given)(), final_losses(study), rtol=1e-4)
+
+
+@pytest.mark.parametrize("workload", ["W1", pytest.param("W3", marks=pytest.mark.slow)])
+def test_the_bare_loop_trains_what_jaxexp_trains_in_its_tiles(workload):
+    study = small(workload)
+    np.testing.assert_allclose(overhead.bare(study, Tile(2, 2))(), final_losses(study), rtol=1e-5)
 
 
 def test_a_tile_may_reach_over_the_edge_of_the_sweep():
