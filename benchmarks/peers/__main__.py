@@ -29,6 +29,7 @@ REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
 
 _LOOPBACK = ("unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 _NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+_OWN = "own initial values and order of examples; W3 in 986 steps"
 _ACTORS = {"workers": True, "loopback": True}
 _IMPORTABLE = {"PYTHONPATH": str(measurement.ROOT)}
 
@@ -65,7 +66,7 @@ PEERS = (
     _peer("torch", "PyTorch eager loop", "torch_nets:eager", 2, 2),
     _peer("hydra", "Hydra, basic launcher", "hydra_jobs:sweep", 32, 32, "multirun in one process, compiled objective"),
     _peer("joblib", "joblib, 2 jobs", "joblib_loop:sweep", 64, 64, "each has compiled before", workers=True),
-    _peer("sklearn", "scikit-learn GridSearchCV, 2 jobs", "sklearn_grid:sweep", 8, 8, "own values", workers=True),
+    _peer("sklearn", "scikit-learn GridSearchCV, 2 jobs", "sklearn_grid:sweep", 8, 8, _OWN, workers=True),
     _peer(
         "process", "a fresh process a trial", "fresh_process:sweep", 2, 2, "compiles each time", environment=_NO_CACHE
     ),

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import hydra
@@ -22,9 +23,10 @@ def sweep(task: Task) -> Callable[[], np.ndarray]:
     ConfigStore.instance().store("run", {"seed": 0, "trial": 0})
     losses: list[float] = []
 
-    @hydra.main(version_base=None, config_path=None, config_name="run")
     def job(config: DictConfig) -> None:
         losses.append(train(config.seed, *task.hyperparameters[config.trial]))
+
+    launch: Any = hydra.main(version_base=None, config_path=None, config_name="run")(job)
 
     def run() -> np.ndarray:
         losses.clear()
@@ -32,7 +34,7 @@ def sweep(task: Task) -> Callable[[], np.ndarray]:
             words = [f"seed={_listed(task.num_seeds)}", f"trial={_listed(task.num_trials)}"]
             folders = [f"hydra.sweep.dir={folder}", f"hydra.run.dir={folder}"]
             with mock.patch.object(sys, "argv", [Path(__file__).name, "--multirun", *words, *folders]):
-                job()
+                launch()
         logging.root.handlers.clear()  # the files of these jobs, which are gone
         return np.array(losses).reshape(task.num_seeds, task.num_trials)
 
