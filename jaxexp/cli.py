@@ -191,7 +191,7 @@ def run(
             return
         from jaxexp import display, foreground, launch, worker
 
-        source = worker.Source(loaded.name, loaded.text, loaded.path.resolve().parent)
+        source = worker.Source(loaded.name, loaded.text, loaded.path.resolve().parent, full)
         job = worker.prepare(study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source)
         if not quiet:
             kept = f", {job.num_done:,} of them already there" if job.num_done else ""
@@ -278,9 +278,9 @@ def plot(name: RunName, out: Out = Path("results"), label: Label = None, as_json
         folder = catalog.run_folder(name, out, label or "default")
         from jaxexp import display, figures, store, worker
 
-        experiment = store.record(folder)["experiment"]
+        record = store.record(folder)
         known = {entry.name for entry in catalog.entries()}
-        drawings = catalog.load(experiment).study.figures if experiment in known else ()
+        drawings = _recorded_study(record).figures if record["experiment"] in known else ()
         saved = figures.save(worker.load(folder), drawings, folder / "figures")
         if as_json:
             display.json_document({"figures": saved})
@@ -295,8 +295,7 @@ def check(name: RunName, out: Out = Path("results"), label: Label = None, as_jso
         folder = catalog.run_folder(name, out, label or "default")
         from jaxexp import display, report, statistics, store, worker
 
-        study = catalog.load(store.record(folder)["experiment"]).study
-        found = statistics.check(study, worker.load(folder))
+        found = statistics.check(_recorded_study(store.record(folder)), worker.load(folder))
         if as_json:
             display.json_document(report.plain(found))
         else:
@@ -314,6 +313,12 @@ def bench(as_json: Json = False, quiet: Quiet = False) -> None:
         sys.path.insert(0, str(Path.cwd()))
         compare = importlib.import_module("benchmarks.compare")
         compare.report(compare.measured(say=(lambda text: None) if quiet else compare.to_stderr), as_json)
+
+
+def _recorded_study(record: dict[str, Any]) -> Any:
+    """The study of a run's experiment, in the size that was run."""
+    loaded = catalog.load(record["experiment"])
+    return loaded.full if record.get("full") and loaded.full is not None else loaded.study
 
 
 def _chosen(loaded: catalog.Loaded, full: bool, words: list[str] | None, samples: int | None) -> Any:

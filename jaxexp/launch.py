@@ -29,6 +29,7 @@ _WORTH_SECONDS = 6.0
 _MEASURE_SECONDS = 0.3
 _MAX_DEATHS = 3
 _SELF = -1
+_STARTING = "starting"
 
 
 class Order(NamedTuple):
@@ -98,7 +99,8 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
                 for event in work:
                     yield event
                     yield from crew.heard(0)
-                    runs_done += _runs(job, event)
+                    if began:  # the first segment's time is not known: the program was compiled in it
+                        runs_done += _runs(job, event)
                     began = began or time.monotonic()
                     if not crew.hands and crew.pending and _worth(time.monotonic() - began, runs_done, crew.pending):
                         crew.hire()
@@ -188,9 +190,8 @@ class _Crew:
             self.hands[number] = _Hand(self.order, self.job, hand.core)
             self.selector.register(self.hands[number].output, selectors.EVENT_READ, number)
         elif hand.ready:
-            ahead = (
-                2 if len(self.pending) > 2 * len(self.hands) else 1
-            )  # nobody waits at the end for a batch in a queue
+            # One more than is in training, but at the end, when others would wait for a batch in a queue.
+            ahead = 2 if len(self.pending) > 2 * len(self.hands) else 1
             while self.pending and len(hand.batches) < ahead:
                 hand.give(self._taken(number))
 
@@ -200,9 +201,9 @@ class _Crew:
         hand.close()
         hand.output.close()
         named = [batch.name for batch in hand.batches[:1]]
-        for name in ("", *named):
+        for name in ("", *named) if hand.ready else ("", _STARTING):
             self.deaths[name] = self.deaths.get(name, 0) + 1
-        if not hand.ready or self.deaths[""] > _MAX_DEATHS * 4:
+        if self.deaths.get(_STARTING, 0) >= _MAX_DEATHS or self.deaths[""] > _MAX_DEATHS * 4:
             raise JaxexpError(f"worker processes keep ending (exit {code}); run with --workers 1 to see why")
         if any(self.deaths[name] >= _MAX_DEATHS for name in named):
             raise JaxexpError(

@@ -28,11 +28,12 @@ CHECKPOINT_SECONDS = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a study comes from: the experiment's name, the text of its file, and the file's folder."""
+    """Where a study comes from: the experiment's name, the text of its file, the file's folder, and which size."""
 
     name: str = "study"
     text: str = ""
     folder: Path = Path()
+    full: bool = False
 
 
 class Job(NamedTuple):
@@ -205,6 +206,7 @@ def _record(plan: Plan, source: Source) -> dict[str, Any]:
     return {
         "experiment": source.name,
         "source": source.text,
+        "full": source.full,
         "fields": {f.name: "dynamic" if f.dynamic else "static" for f in _fields(plan.study.config)},
         "tile": list(plan.tile),
         "git": devices.git_state(source.folder),

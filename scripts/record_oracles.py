@@ -6,7 +6,7 @@ of jaxexp is imported: an oracle that ran the code under test would agree with i
 environment of its own:
 
     python -m venv oracles && . oracles/bin/activate
-    pip install torch==2.13.0 scikit-learn numpy && pip install --no-deps monai
+    pip install torch==2.13.0 monai scikit-learn numpy    # the `oracle` extra of pyproject.toml
     python scripts/record_oracles.py
 """
 
@@ -48,8 +48,8 @@ def segmentation() -> Arrays:
     """Returns Dice losses and their gradients, in 1 to 3 dimensions.
 
     Class 0 is about half of the voxels, class 3 is absent from the first image, class 2 from the second and
-    class 4 from all; the third image has one class only. The masks of the last case may overlap, and three of
-    their six are empty.
+    class 4 from all; the third image has one class only. In the cases called blank all is background. Masks may
+    overlap, and all of one image and one of another are empty.
     """
     random = np.random.default_rng(20240501)
     arrays: Arrays = {}
@@ -65,12 +65,18 @@ def segmentation() -> Arrays:
         predicted = logits.argmax(-1).ravel()
         score = metrics.f1_score(labels.ravel(), predicted, labels=[1, 2, 3, 4], average="micro")
         arrays[f"{name}.foreground_dice"] = np.array(score)
-    masks = (random.random((3, 5, 4, 2)) < 0.4).astype(float)
-    masks[0, ..., 0] = 0
-    masks[1] = 0
-    logits = random.normal(size=masks.shape)
-    arrays |= {"masks.logits": logits, "masks.labels": masks.astype(np.int8)}
-    return arrays | _judged("masks", _mask_losses(), logits, masks)
+    for name, spatial in {"masks": (5, 4), "masks_line": (9,), "masks_volume": (3, 2, 4)}.items():
+        masks = (random.random((3, *spatial, 2)) < 0.4).astype(float)
+        masks[0, ..., 0] = 0
+        masks[1] = 0
+        logits = random.normal(size=masks.shape)
+        arrays |= {f"{name}.logits": logits, f"{name}.labels": masks.astype(np.int8)}
+        arrays |= _judged(name, _mask_losses(), logits, masks)
+    for name, spatial in {"blank_line": (9,), "blank_image": (4, 5), "blank_volume": (3, 2, 4)}.items():
+        labels, logits = np.zeros((3, *spatial), int), 2 * random.normal(size=(3, *spatial, 5))
+        arrays |= {f"{name}.logits": logits, f"{name}.labels": labels.astype(np.int8)}
+        arrays |= _judged(name, _exclusive_losses(), logits, np.eye(5)[labels])
+    return arrays
 
 
 def _exclusive_losses() -> dict[str, Loss]:
@@ -94,14 +100,22 @@ def _mask_losses() -> dict[str, Loss]:
     for span, batch in {"sample": False, "batch": True}.items():
         losses[f"soft.{span}.1e-05"] = DiceLoss(sigmoid=True, batch=batch)
         losses[f"absent_row_largest.{span}.1e-05"] = GeneralizedDiceLoss(sigmoid=True, batch=batch)
+        for name, weights in {"uniform": torch.ones_like, **_WEIGHTS}.items():
+            losses[f"{name}.{span}.1e-05"] = _Reweighted(weights, batch, sigmoid=True, smoothing=1e-5)
     return losses
 
 
 class _Reweighted(GeneralizedDiceLoss):
     """MONAI's generalized Dice, with class weights that are another function of the counts."""
 
-    def __init__(self, weights: Callable[[torch.Tensor], torch.Tensor], batch: bool) -> None:
-        super().__init__(softmax=True, batch=batch, smooth_nr=0.0, smooth_dr=0.0)
+    def __init__(
+        self,
+        weights: Callable[[torch.Tensor], torch.Tensor],
+        batch: bool,
+        sigmoid: bool = False,
+        smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(softmax=not sigmoid, sigmoid=sigmoid, batch=batch, smooth_nr=smoothing, smooth_dr=smoothing)
         self._weights = weights
 
     def w_func(self, grnd: torch.Tensor) -> torch.Tensor:

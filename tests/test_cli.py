@@ -46,7 +46,7 @@ study = jx.Study(
     claims=(jx.Claim("it rolls near the bottom", loss_by_rate, jx.below(100.0)),
             jx.Claim("it never arrives", loss_by_rate, jx.above(100.0))),
 )
-full = study.replace(seeds=5)
+full = study.replace(seeds=5, claims=(*study.claims, jx.Claim("at full size too", loss_by_rate, jx.below(100.0))))
 if __name__ == "__main__":
     jx.main(study, full=full)
 '''
@@ -155,6 +155,17 @@ def test_the_file_itself_runs_and_dry_run_writes_nothing(folder):
     assert "20 runs (4 trials x 5 seeds)" in done.stdout
     assert "2 groups" in done.stdout
     assert not (folder / "results").exists()
+
+
+def test_check_and_plot_take_the_size_that_was_run(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for arguments, statements in (([], 2), (["--full"], 3)):
+        assert CliRunner().invoke(app, ["run", "ball", *arguments, "--quiet"]).exit_code == 0
+        name = ["--name", "full"] if arguments else []
+        checked = CliRunner().invoke(app, ["check", "ball", *name, "--json"])
+        assert checked.exit_code == 3, "one claim is refuted"
+        assert len(json.loads(checked.stdout)) == statements
+        assert CliRunner().invoke(app, ["plot", "ball", *name]).exit_code == 0
 
 
 def test_ctrl_c_ends_after_the_segment_and_says_how_to_go_on(folder):

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from jaxexp import catalog, launch, worker
+from jaxexp.errors import JaxexpError
 from jaxexp.worker import Committed
 
 EXPERIMENT = '''"""A walk."""
@@ -108,3 +109,34 @@ def test_batches_taken_in_any_order_write_the_same_bytes(order, alone, tmp_path,
         batch.name for batch in batches
     ]
     assert chunks(tmp_path / "shuffled") == alone
+
+
+def test_a_worker_that_dies_before_it_is_ready_is_started_again(order, alone, tmp_path, monkeypatch):
+    started, make = [], launch._Hand
+
+    def first_dies(*arguments):
+        hand = make(*arguments)
+        started.append(hand)
+        if len(started) == 1:
+            hand.process.kill()
+            hand.process.wait()
+        return hand
+
+    monkeypatch.setattr(launch, "_Hand", first_dies)
+    shared(order, tmp_path / "shared", monkeypatch)
+    assert len(started) == 2
+    assert chunks(tmp_path / "shared") == alone
+
+
+def test_workers_that_never_start_end_the_job_with_what_to_do(order, tmp_path, monkeypatch):
+    make = launch._Hand
+
+    def dies(*arguments):
+        hand = make(*arguments)
+        hand.process.kill()
+        hand.process.wait()
+        return hand
+
+    monkeypatch.setattr(launch, "_Hand", dies)
+    with pytest.raises(JaxexpError, match="run with --workers 1 to see why"):
+        shared(order, tmp_path / "shared", monkeypatch)

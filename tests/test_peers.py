@@ -132,7 +132,6 @@ def test_mistakes_on_the_command_line_are_named(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
 def test_descendants_cpu_seconds_are_counted_while_they_live(tmp_path):
     busy = "import sys, time\nwhile time.process_time() < .5: pass\nprint(flush=True)\nsys.stdin.read()"
     pipe = command.subprocess.PIPE

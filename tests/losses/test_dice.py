@@ -16,7 +16,7 @@ from jaxexp.losses import ClassWeights
 with np.load(Path(__file__).parents[1] / "oracles" / "segmentation.npz", allow_pickle=False) as _file:
     ORACLE = dict(_file)
 
-CASES = ("line", "image", "volume", "masks")
+CASES = ("line", "image", "volume", "masks", "masks_line", "masks_volume", "blank_line", "blank_image", "blank_volume")
 NAMES = [name for name in ORACLE if name.count(".") >= 3 and not name.endswith(".gradient")]
 EPS = {"added_eps": 1e-5, "absent_eps": 1e-6}
 
@@ -27,7 +27,7 @@ def _loss(name: str) -> Any:
     options: dict[str, Any] = {
         "batch_wide": span == "batch",
         "smoothing": float(smoothing),
-        "independent": case == "masks",
+        "independent": case.startswith("masks"),
     }
     if kind == "soft":
         return functools.partial(losses.soft_dice, **options)
@@ -39,7 +39,7 @@ def _loss(name: str) -> Any:
 @functools.cache
 def _computed(case: str, x64: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Values and gradients of all losses of a case, in one program."""
-    names = [name for name in NAMES if name.startswith(case)]
+    names = [name for name in NAMES if name.startswith(f"{case}.")]
     with jax.enable_x64(x64):
         logits, labels = jnp.asarray(ORACLE[f"{case}.logits"]), jnp.asarray(ORACLE[f"{case}.labels"])
         compute = jax.jit(lambda x, y: {name: jax.value_and_grad(_loss(name))(x, y) for name in names})
@@ -47,9 +47,13 @@ def _computed(case: str, x64: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def test_the_oracle_covers_every_weighting_in_every_dimension() -> None:
-    kinds = {name.split(".")[1] for name in NAMES}
-    assert kinds == {str(weights) for weights in ClassWeights} | {"soft"}
-    assert {ORACLE[f"{case}.logits"].ndim for case in CASES} == {3, 4, 5}
+    for case in CASES:  # also of empty masks and of images without any foreground
+        kinds = {name.split(".")[1] for name in NAMES if name.startswith(f"{case}.")}
+        assert kinds == {str(weights) for weights in ClassWeights} | {"soft"}
+    for some in ("masks", "blank"):
+        dims = {ORACLE[f"{case}.logits"].ndim for case in CASES if case.startswith(some)}
+        assert dims == {3, 4, 5}
+    assert {ORACLE[f"{case}.logits"].ndim for case in CASES[:3]} == {3, 4, 5}
     assert {version.split()[0] for version in ORACLE["versions"]} >= {"monai", "torch"}
 
 
@@ -58,7 +62,7 @@ def test_value_and_gradient_are_those_of_monai(name: str) -> None:
     _compare(name, *_computed(name.split(".")[0], x64=True)[name], np.float64)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("image", "masks"))])
+@pytest.mark.parametrize("name", NAMES)
 def test_float32_suffices_for_the_same_agreement(name: str) -> None:
     _compare(name, *_computed(name.split(".")[0], x64=False)[name], np.float32)
 
@@ -132,7 +136,7 @@ NOTHING = ["sigmoid", "no class", "nothing"]
 
 
 @functools.cache
-def _degenerate() -> dict[tuple[Any, ...], tuple[float, np.ndarray]]:
+def _degenerate(spatial: tuple[int, ...] = (6,)) -> dict[tuple[Any, ...], tuple[float, np.ndarray]]:
     """Value and gradient of every loss for every pair of labels and logits."""
 
     def compute(x: jax.Array, y: jax.Array) -> dict[tuple[str, str], Any]:
@@ -144,16 +148,21 @@ def _degenerate() -> dict[tuple[Any, ...], tuple[float, np.ndarray]]:
 
     compiled = jax.jit(compute)
     one_hot = {name: np.eye(3)[y] if y.ndim == 2 else y for name, y in LABELS.items()}
+
+    def shaped(array: np.ndarray) -> jax.Array:
+        return jnp.asarray(array.reshape(2, *spatial, 3))
+
     return {
         (*loss, target, output): (float(value), np.asarray(gradient))
         for target, y in one_hot.items()
         for output, x in LOGITS.items()
-        for loss, (value, gradient) in compiled(jnp.asarray(x), jnp.asarray(y)).items()
+        for loss, (value, gradient) in compiled(shaped(x), shaped(y)).items()
     }
 
 
-def test_loss_and_gradient_are_finite_whatever_is_absent_and_however_sure_the_model() -> None:
-    for where, (value, gradient) in _degenerate().items():
+@pytest.mark.parametrize("spatial", [(6,), (3, 2), (1, 2, 3)])
+def test_loss_and_gradient_are_finite_whatever_is_absent_and_however_sure_the_model(spatial: tuple[int, ...]) -> None:
+    for where, (value, gradient) in _degenerate(spatial).items():
         assert 0 <= value <= 1, where
         assert np.isfinite(gradient).all(), where
 
