@@ -73,6 +73,7 @@ def test_c_trains_as_a_numpy_loop_does(workload):
     run = compiled_c.sweep(given)
     np.testing.assert_allclose(run(), numpy_loop(given), rtol=2e-5)
     np.testing.assert_array_equal(run(), run())
+    assert np.float32(1e-30) * np.float32(1e-10) > 0, "the process still computes with subnormal numbers"
 
 
 def test_c_without_a_compiler_names_it():
