@@ -15,7 +15,7 @@ from benchmarks.task import Task
 
 SOURCES = Path(__file__).resolve().parents[1] / "c"
 _MATHS = ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math")
-"""What `-ffast-math` allows, without the code that it links in to flush subnormals: loaded, that holds for the process."""
+"""What `-ffast-math` allows, without what it links in: that would flush subnormal numbers in the whole process."""
 
 COMMAND = ("cc", "-O3", "-march=native", "-mprefer-vector-width=512", *_MATHS, "-shared", "-fPIC")
 
