@@ -6,6 +6,7 @@
 
 import dataclasses
 import re
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -131,7 +132,12 @@ def _meaning(field: Field, text: str) -> tuple[Any, ...] | sweeps.Distribution:
 def _range(text: str, numbers: Sequence[float]) -> list[int]:
     if not 1 <= len(numbers) <= 3 or any(number != int(number) for number in numbers):
         raise SweepError(f"{text}: range takes one to three whole numbers, e.g. range(10) or range(0,10,2)")
-    values = list(range(*map(int, numbers)))
+    if len(numbers) == 3 and numbers[2] == 0:
+        raise SweepError(f"{text}: a step of 0 never arrives, e.g. range(0,10,2)")
+    asked = range(*map(int, numbers))
+    if len(asked) > MAX_NUM_SEEDS:
+        raise SweepError(f"{text} has {len(asked):,} values, more than {MAX_NUM_SEEDS:,}")
+    values = list(asked)
     if not values:
         raise SweepError(f"{text} is empty: its stop is not past its start")
     return values
@@ -146,9 +152,12 @@ def _parts(name: str, text: str) -> list[str]:
 
 def _number(field: Field, text: str, part: str) -> float:
     try:
-        return float(part)
+        number = float(part)
     except ValueError:
         raise SweepError(f"{field.name}={text}: {part!r} is no number") from None
+    if not math.isfinite(number):
+        raise SweepError(f"{field.name}={text}: {part!r} is not finite: an axis goes from one number to another")
+    return number
 
 
 def _check_arity(field: Field, text: str, numbers: Sequence[float], count: int, shape: str) -> None:
