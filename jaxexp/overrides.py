@@ -5,8 +5,8 @@
 """
 
 import dataclasses
-import re
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
