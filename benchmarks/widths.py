@@ -37,7 +37,7 @@ def measured(name: str) -> list[dict[str, Any]]:
         plan = plans.plan(study, tile=tile)
         with engine.compiler(plan, {}, ()) as compiled:
             made = compiled(0)
-        tiles = engine._tile_arrays(plan, made, next(plans.batches(plan)).tiles[:1])
+        tiles = engine.tile_arrays(plan, made, next(plans.batches(plan)).tiles[:1])
         clock = program.Clock(*map(np.int32, (1, 0, _STEPS, *plan.steps)))
         seconds = []
         for _ in range(_REPEATS):

@@ -119,11 +119,11 @@ def compiler(plan: Plan, lowered: Mapping[int, Lowered], needed: Sequence[int]) 
             given = lowered[index] if index in lowered else lower(plan, index)
             with _memory_errors(given.shape):
                 ahead = waiting.get(index)
-                call = given.lowered.compile() if ahead is None or ahead.cancel() else ahead.result()
+                call = given.compile() if ahead is None or ahead.cancel() else ahead.result()
                 made[index] = ready(group, given.shape, call, on_device[id(group.data)])
             following = [other for other in needed if other in lowered and other not in made and other not in waiting]
             for other in following[:1]:
-                waiting[other] = pool.submit(lowered[other].lowered.compile)
+                waiting[other] = pool.submit(lowered[other].compile)
             return made[index]
 
         try:
@@ -183,7 +183,7 @@ def train(
     index, total = snapshot.tile if snapshot else 0, plan.study.num_steps
     while index < len(batch.tiles):
         count, progress, records, step = _begin(plan, made, batch, index, snapshot)
-        tiles = _tile_arrays(plan, made, batch.tiles[index : index + count])
+        tiles = tile_arrays(plan, made, batch.tiles[index : index + count])
         while step < total:
             stop = min(total, step + _segment_length(plan, made, count))
             began = time.perf_counter()
@@ -217,8 +217,14 @@ def _begin(
     return snapshot.num_tiles, jax.tree.map(padded, snapshot.progress), list(snapshot.records), snapshot.step
 
 
-def _tile_arrays(plan: Plan, made: Compiled, tiles: Sequence[tuple[np.ndarray, np.ndarray]]) -> Tiles:
-    """The seeds and configs of tiles; empty lanes repeat the first trial and seed, and tiles not needed the first."""
+def tile_arrays(plan: Plan, made: Compiled, tiles: Sequence[tuple[np.ndarray, np.ndarray]]) -> Tiles:
+    """Returns the seeds and configs of tiles; empty lanes repeat the first trial and seed, tiles not needed the first.
+
+    Args:
+        plan: The plan.
+        made: The compiled program of the tiles' group.
+        tiles: For each tile its trials and its seeds.
+    """
     group, (tile, num_tiles, _) = made.group, made.shape
 
     def filled(ids: np.ndarray, width: int) -> np.ndarray:
@@ -240,9 +246,13 @@ def _tile_arrays(plan: Plan, made: Compiled, tiles: Sequence[tuple[np.ndarray, n
 
 def _segment_length(plan: Plan, made: Compiled, count: int) -> int:
     """Steps of the next segment: near the wished wall time, within what one call can record."""
+    return max(1, min(made.tile_steps // count, most_steps(plan, made)))
+
+
+def most_steps(plan: Plan, made: Compiled) -> int:
+    """Returns how many steps one call can record."""
     _, evaluate, log = plan.steps
-    most = made.shape.num_slots - 1
-    return max(1, min(made.tile_steps // count, most * log, most * evaluate))
+    return (made.shape.num_slots - 1) * min(log, evaluate)
 
 
 def _adapted(planned: int, tile_steps: int, seconds: float) -> int:

@@ -4,7 +4,7 @@ Two compilations in narrower tiles give what is fixed and what each further lane
 the width. Trains nothing.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxexp import engine
 from jaxexp import program as programs
@@ -40,8 +40,7 @@ def predicted(plan: Plan, group: int) -> Memory:
     def measured(width: int) -> int:
         tile = Tile(plan.tile.trials, width) if by_seeds else Tile(width, plan.tile.seeds)
         narrow = shape._replace(tile=tile)
-        lowered: Any = programs.lower(plan.study.experiment, plan.groups[group], narrow).lowered
-        return engine.num_bytes(lowered.compile())
+        return engine.num_bytes(programs.lower(plan.study.experiment, plan.groups[group], narrow).compile())
 
     widest = max(plan.tile)
     narrow, wide = max(1, widest // 4), max(2, widest // 2)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxexp import trees
+from jaxexp import devices, trees
 from jaxexp.experiment import Experiment
 from jaxexp.plans import Group, Tile
 from jaxexp.signature import RUN, SHARED, Signature
@@ -84,6 +84,10 @@ class Lowered(NamedTuple):
     lowered: Any
     shape: Shape
     fingerprint: str
+
+    def compile(self) -> Any:
+        """Returns the compiled program."""
+        return self.lowered.compile(compiler_options=devices.compiler_options())
 
 
 def key_stream(seed: Any, name: str) -> jax.Array:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import checkpoints, configs, devices, engine, files, plans, store, trees
+from jaxexp import checkpoints, configs, devices, engine, files, plans, store, timing, trees
 from jaxexp.engine import Segment
 from jaxexp.errors import OutOfMemoryError, StoreError
 from jaxexp.plans import Batch, Group, Plan, Tile
@@ -88,7 +88,7 @@ def prepare(
     """
     plan = plans.plan(study, tile=tile, yes=yes)
     if folder is None:
-        return _job(plan, None, ())
+        return _job(plan if tile else timing.fastest(plan), None, ())
     if fresh and store.exists(folder):
         shutil.move(folder, _aside(folder))
     if not store.exists(folder) and folder.is_dir() and any(folder.iterdir()):
@@ -97,6 +97,8 @@ def prepare(
     known = store.plans(folder) if store.exists(folder) else []
     if store.exists(folder):
         plan = _in_folder(plan, folder, known, tile)
+    elif tile is None:
+        plan = timing.fastest(plan)
     return _job(plan, folder, known, source or Source())
 
 

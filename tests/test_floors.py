@@ -17,7 +17,7 @@ PACKAGE = ROOT / "jaxexp"
 
 FLOORS = (
     {"errors"},
-    {"trees", "sizes", "gradients", "losses", "models", "optimizers", "datasets"},
+    {"devices", "trees", "sizes", "gradients", "losses", "models", "optimizers", "datasets"},
     {"configs"},
     {"minibatches"},
     {"experiment"},
@@ -25,9 +25,9 @@ FLOORS = (
     {"study"},
     {"signature"},
     {"plans"},
-    {"program", "results", "devices", "files"},
+    {"program", "results", "files"},
     {"statistics", "tables", "estimates", "engine", "store"},
-    {"checkpoints", "figures", "memory"},
+    {"checkpoints", "figures", "memory", "timing"},
     {"worker", "report"},
     {"launch", "overrides", "catalog"},
     {"display"},

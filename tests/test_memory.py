@@ -22,14 +22,14 @@ WORKLOADS = ("w1_xor", "w2_spiral", "w3_digits", "w4_convolution")
 def test_the_prediction_is_within_5_percent(name, tile):
     study = catalog.load(str(ROOT / "benchmarks" / f"{name}.py")).study
     plan = plans.plan(study, tile=tile)
-    expected = engine.num_bytes(engine.lower(plan, 0).lowered.compile())
+    expected = engine.num_bytes(engine.lower(plan, 0).compile())
     assert memory.predicted(plan, 0).total == pytest.approx(expected, rel=0.05)
 
 
 def test_a_small_program_is_predicted_as_well():
     plan = plans.plan(walk(width=1000), tile=Tile(2, 8))
     found = memory.predicted(plan, 0)
-    assert found.total == pytest.approx(engine.num_bytes(engine.lower(plan, 0).lowered.compile()), rel=0.05)
+    assert found.total == pytest.approx(engine.num_bytes(engine.lower(plan, 0).compile()), rel=0.05)
     assert found.total == found.fixed + 8 * found.each
 
 
@@ -54,7 +54,7 @@ def walk(width):
 def limited(monkeypatch, lanes_that_fit, study):
     """Leaves only as much memory as so many lanes need."""
     plan = plans.plan(study, tile=Tile(1, lanes_that_fit))
-    needed = engine.num_bytes(engine.lower(plan, 0).lowered.compile())
+    needed = engine.num_bytes(engine.lower(plan, 0).compile())
     monkeypatch.setattr(devices, "available_bytes", lambda: needed + 1000)
 
 

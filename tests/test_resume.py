@@ -99,7 +99,7 @@ def compile_each_program_once(monkeypatch: pytest.MonkeyPatch) -> None:
             made, group = lowered[index], plan.groups[index]
             name = f"{made.fingerprint} {made.shape}"
             if name not in programs:
-                programs[name] = made.lowered.compile()
+                programs[name] = made.compile()
             return engine.ready(group, made.shape, programs[name], jax.device_put(group.data))
 
         yield program

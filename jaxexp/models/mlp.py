@@ -2,9 +2,10 @@
 
 It has dense layers only: no convolution, normalisation or dropout. Take a flax module by `functional` for those.
 Outside, examples are rows, as everywhere; inside they are columns, which XLA's CPU backend multiplies faster when
-kernels differ from lane to lane (`docs/performance.md`).
+weights differ from lane to lane, and weights are kept as [out, in], so that no step turns them (`docs/performance.md`).
 """
 
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ _Activation = Callable[[jax.Array], jax.Array]
 _LECUN_NORMAL = jax.nn.initializers.lecun_normal()
 _TANH = (jnp.tanh, jax.nn.tanh, jax.lax.tanh)
 _FEW_INPUTS = 8
-"""Up to so many inputs the first bias is a column of the kernel, fed by an input of ones; beyond, it is added."""
+"""Up to so many inputs the first bias is a column of the weights, fed by an input of ones; beyond, it is added."""
 
 
 def mlp(
@@ -34,20 +35,20 @@ def mlp(
     kernel_init: Initializer = _LECUN_NORMAL,
     bias_init: Initializer = jax.nn.initializers.zeros,
 ) -> Model:
-    """Returns the model ``output_activation(... activation(x K_0 + b_0) ... K_L + b_L)``.
+    """Returns the model ``output_activation(W_L ... activation(W_0 x + b_0) ... + b_L)``.
 
-    Its parameters are a tuple with one ``{"kernel": [in, out], "bias": [out]}`` a layer (no ``"bias"`` without
+    Its parameters are a tuple with one ``{"weight": [out, in], "bias": [out]}`` a layer (no ``"bias"`` without
     biases), in the dtype of the inputs where that is a floating one, else in JAX's default. Each array has a
     stream of its own, made from the key and the layer's number: a layer added at the end changes no other
-    layer's start. The defaults are those of flax's `Dense`.
+    layer's start. The defaults are those of flax's `Dense`, whose kernel is the weight's transpose.
 
     Args:
         sizes: The number of inputs, of units in each hidden layer and of outputs: two or more integers >= 1.
         activation: Applied after each hidden layer, elementwise; `jnp.tanh` is computed by `models.tanh`.
         output_activation: Applied to the outputs; None leaves them as they are (logits).
         use_bias: Whether the layers have biases.
-        kernel_init: Draws each kernel, as ``(key, [in, out], dtype) -> array``; `jax.nn.initializers` has many.
-            The default is its ``lecun_normal()``.
+        kernel_init: Draws the transpose of each weight, as ``(key, [in, out], dtype) -> array``:
+            `jax.nn.initializers` has many, all for that layout. The default is its ``lecun_normal()``.
         bias_init: Draws each bias, as ``(key, [out], dtype) -> array``.
 
     Returns:
@@ -61,7 +62,7 @@ def mlp(
         >>> digits = mlp([64, 30, 10], activation=jax.nn.sigmoid)
         >>> params = digits.init(jax.random.key(0), jnp.ones((1, 64)))
         >>> jax.tree.map(jnp.shape, params)
-        ({'bias': (30,), 'kernel': (64, 30)}, {'bias': (10,), 'kernel': (30, 10)})
+        ({'bias': (30,), 'weight': (30, 64)}, {'bias': (10,), 'weight': (10, 30)})
         >>> digits.apply(params, jnp.ones((5, 64))).shape
         (5, 10)
     """
@@ -73,7 +74,7 @@ def mlp(
         params = []
         for number, shape in enumerate(itertools.pairwise(checked)):
             kernel_key, bias_key = jax.random.split(jax.random.fold_in(key, number))
-            layer = {"kernel": kernel_init(kernel_key, shape, dtype)}
+            layer = {"weight": kernel_init(kernel_key, shape, dtype).T}
             params.append(layer | ({"bias": bias_init(bias_key, shape[1:], dtype)} if use_bias else {}))
         return tuple(params)
 
@@ -93,20 +94,33 @@ def mlp(
 
 def _columns(inputs: jax.Array, first: dict[str, jax.Array]) -> jax.Array:
     """The examples as columns [in, n], with a row of ones where the first bias is folded in."""
-    columns = inputs.reshape(-1, inputs.shape[-1]).T.astype(jnp.result_type(inputs, first["kernel"]))
+    columns = inputs.reshape(-1, inputs.shape[-1]).T.astype(jnp.result_type(inputs, first["weight"]))
     if "bias" not in first or len(columns) > _FEW_INPUTS:
         return columns
     return jnp.concatenate([columns, jnp.ones((1, columns.shape[1]), columns.dtype)])
 
 
 def _first(layer: dict[str, jax.Array], columns: jax.Array) -> jax.Array:
-    if len(columns) == len(layer["kernel"]):
+    if len(columns) == layer["weight"].shape[1]:
         return _dense(layer, columns)
-    return jnp.concatenate([layer["kernel"].T, layer["bias"][:, None]], axis=1) @ columns
+    return _outer_products(jnp.concatenate([layer["weight"], layer["bias"][:, None]], axis=1), columns)
+
+
+@jax.custom_jvp
+def _outer_products(weight: jax.Array, columns: jax.Array) -> jax.Array:
+    """The matrix product, as a sum of outer ones that XLA fuses with the activation; its slopes are matrix products."""
+    terms = [jnp.outer(weight[:, number], row) for number, row in enumerate(columns)]
+    return functools.reduce(operator.add, terms)
+
+
+@_outer_products.defjvp
+def _slopes(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    (weight, columns), (by_weight, by_columns) = primals, tangents
+    return _outer_products(weight, columns), by_weight @ columns + weight @ by_columns
 
 
 def _dense(layer: dict[str, jax.Array], columns: jax.Array) -> jax.Array:
-    outputs = layer["kernel"].T @ columns
+    outputs = layer["weight"] @ columns
     if "bias" not in layer:
         return outputs
     # An explicit broadcast: adding [out, 1] to [out, n] fails where rank promotion raises.

@@ -29,6 +29,10 @@ class _Stack(nn.Module):
         return nn.sigmoid(nn.Dense(3, use_bias=self.use_bias)(x))
 
 
+def _as_flax(layer):
+    return {"kernel": layer["weight"].T} | {name: layer[name] for name in layer if name == "bias"}
+
+
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_equals_a_flax_stack_of_dense_layers(use_bias):
     model = models.mlp(
@@ -39,7 +43,7 @@ def test_equals_a_flax_stack_of_dense_layers(use_bias):
         bias_init=jax.nn.initializers.normal(1.0),
     )
     params = model.init(jax.random.key(0), INPUTS)
-    of_flax = {"params": {f"Dense_{number}": layer for number, layer in enumerate(params)}}
+    of_flax = {"params": {f"Dense_{number}": _as_flax(layer) for number, layer in enumerate(params)}}
     expected = _Stack(use_bias).apply(of_flax, INPUTS)
     np.testing.assert_allclose(model.apply(params, INPUTS), expected, atol=1e-6, rtol=0)
 
@@ -51,22 +55,22 @@ def test_equals_numpy_in_double_precision():
         first, second = params = model.init(jax.random.key(1), inputs)
         assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float64)}
         first, second = jax.tree.map(np.asarray, (first, second))
-        hidden = np.maximum(inputs @ first["kernel"] + first["bias"], 0)
-        expected = hidden @ second["kernel"] + second["bias"]
+        hidden = np.maximum(inputs @ first["weight"].T + first["bias"], 0)
+        expected = hidden @ second["weight"].T + second["bias"]
         np.testing.assert_allclose(model.apply(params, inputs), expected, rtol=1e-14)
 
 
 def test_structure_and_dtypes_of_the_parameters():
     params = models.mlp([6, 8, 3]).init(jax.random.key(0), INPUTS)
     assert jax.tree.map(jnp.shape, params) == (
-        {"kernel": (6, 8), "bias": (8,)},
-        {"kernel": (8, 3), "bias": (3,)},
+        {"weight": (8, 6), "bias": (8,)},
+        {"weight": (3, 8), "bias": (3,)},
     )
     of_bytes = models.mlp([6, 3]).init(jax.random.key(0), jnp.ones((2, 6), jnp.uint8))
-    assert of_bytes[0]["kernel"].dtype == jnp.float32
+    assert of_bytes[0]["weight"].dtype == jnp.float32
     of_halves = models.mlp([6, 3]).init(jax.random.key(0), jnp.ones((2, 6), jnp.bfloat16))
-    assert of_halves[0]["kernel"].dtype == jnp.bfloat16
-    assert [set(layer) for layer in models.mlp([6, 3], use_bias=False).init(jax.random.key(0), INPUTS)] == [{"kernel"}]
+    assert of_halves[0]["weight"].dtype == jnp.bfloat16
+    assert [set(layer) for layer in models.mlp([6, 3], use_bias=False).init(jax.random.key(0), INPUTS)] == [{"weight"}]
 
 
 def test_the_start_depends_on_the_key_and_the_layer_alone():
@@ -77,7 +81,7 @@ def test_the_start_depends_on_the_key_and_the_layer_alone():
     arrays = [np.asarray(leaf).ravel()[:6] for leaf in jax.tree.leaves(long)]
     assert len({array.tobytes() for array in arrays}) == len(arrays)
     other = models.mlp([6, 6, 6], kernel_init=normal).init(jax.random.key(4), INPUTS)
-    assert not np.array_equal(short[0]["kernel"], other[0]["kernel"])
+    assert not np.array_equal(short[0]["weight"], other[0]["weight"])
 
 
 def test_works_under_vmap_over_keys_and_parameters_and_under_grad():
