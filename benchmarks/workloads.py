@@ -53,7 +53,7 @@ def task(workload: str, study: Study | None = None) -> Task:
         eval_inputs=eval_inputs,
         eval_labels=eval_labels,
         hyperparameters=np.stack(columns, axis=1).astype(np.float32),
-        kernels=tuple(np.asarray(layer["kernel"]) for layer in layers),
+        kernels=tuple(np.asarray(_kernel(layer)) for layer in layers),
         biases=tuple(np.asarray(layer["bias"]) for layer in layers),
         table=_table(made, len(inputs), getattr(module(workload), "BATCH_SIZE", 0)),
     )
@@ -71,11 +71,16 @@ def _initial_params(study: Study) -> Any:
 
 def _layers(params: Any) -> Iterator[Any]:
     """The layers of the library's models (a tuple) and of flax modules (a dict, whose names are in order here)."""
-    if isinstance(params, dict) and "kernel" in params:
+    if isinstance(params, dict) and "bias" in params:
         yield params
         return
     for part in params.values() if isinstance(params, dict) else params:
         yield from _layers(part)
+
+
+def _kernel(layer: dict[str, Any]) -> Any:
+    """The layer's kernels, one a seed; `models.mlp` keeps their transposes."""
+    return layer["kernel"] if "kernel" in layer else layer["weight"].swapaxes(1, 2)
 
 
 def _table(study: Study, num_examples: int, batch_size: int) -> np.ndarray:

@@ -35,12 +35,10 @@ class Config:
     start: Literal["printed", "printed_points", "random"] = "random"
 
 
-def logits(params, inputs):
-    """The scores of the three arms, [points, 3]."""
-    if "hidden" in params:
-        hidden, params = params["hidden"], params["output"]
-        inputs = jax.nn.relu(inputs @ hidden["kernel"] + hidden["bias"])
-    return inputs @ params["kernel"] + params["bias"]
+def model(config):
+    """The linear classifier or the net; the course keeps its weights as [in, out], the library as [out, in]."""
+    sizes = (2, config.hidden_units, 3) if config.hidden_units else (2, 3)
+    return jx.models.mlp(sizes, kernel_init=jax.nn.initializers.normal(0.01))
 
 
 def objective(config):
@@ -54,8 +52,7 @@ def init(key, data, config):
     """Parameters, inputs and labels."""
     point_key, weight_key = jax.random.split(key)
     inputs, labels = jx.datasets.spiral_from_key(point_key) if config.start == "random" else data[:2]
-    inputs, sizes = jnp.asarray(inputs, float), (2, config.hidden_units, 3) if config.hidden_units else (2, 3)
-    started = jx.models.mlp(sizes, kernel_init=jax.nn.initializers.normal(0.01)).init(weight_key, inputs)
+    started = model(config).init(weight_key, inputs := jnp.asarray(inputs, float))
     layers = [{"kernel": layer["weight"].T, "bias": layer["bias"]} for layer in started]
     if config.start == "printed":
         first, stream = 2 * config.hidden_units, jnp.append(data.hidden_weights, data.output_weights)
@@ -79,9 +76,11 @@ def step(key, state, data, config):
 def evaluate(state, data, config):
     """Accuracy on the points, and the largest difference of the closed form from jax.grad."""
     (params, inputs, labels), (loss, gradient) = state, objective(config)
+    layers = (params["hidden"], params["output"]) if config.hidden_units else (params,)
+    turned = [{"weight": layer["kernel"].T, "bias": layer["bias"]} for layer in layers]
     by_hand, by_jax = (slope(params, inputs, labels, config.l2) for slope in (gradient, jax.grad(loss)))
     return {
-        "accuracy": jx.losses.accuracy(logits(params, inputs), labels),
+        "accuracy": jx.losses.accuracy(model(config).apply(turned, inputs), labels),
         "gradient_difference": optax.tree.norm(optax.tree.sub(by_hand, by_jax), ord=jnp.inf),
     }
 

@@ -63,10 +63,10 @@ def _largest_gradient(params, dtype):
 def test_at_the_shifted_weights_the_full_batch_gradient_is_exactly_zero_in_float32_only():
     config, data = MODULE.Config(), jx.datasets.digits()
     starts = [STUDY.experiment.init(jax.random.key(seed), data, config)[0] for seed in range(8)]
-    weights = [[np.asarray(layer["kernel"]) for layer in params] for params in starts]
+    weights = [[np.asarray(layer["weight"]).T for layer in params] for params in starts]
     shifted = [[w + np.float32(1) for w in params] for params in weights]
     by_config, _, _ = STUDY.experiment.init(jax.random.key(0), data, MODULE.Config(weight_shift=1.0))
-    np.testing.assert_array_equal(by_config[0]["kernel"], shifted[0][0])
+    np.testing.assert_array_equal(by_config[0]["weight"].T, shifted[0][0])
     assert _largest_gradient(shifted, np.float32) == [0.0] * 8
     assert min(_largest_gradient(weights, np.float32)) > 1e-3
     with jax.enable_x64(True):
@@ -83,7 +83,7 @@ def test_three_steps_are_those_of_the_asker_in_plain_numpy(start, scale):
     config = MODULE.Config(velocity_init=start, velocity_scale=scale, momentum=0.6, learning_rate=0.5)
     data = jx.datasets.digits()
     state = STUDY.experiment.init(jax.random.key(1), data, config)
-    weights = [np.asarray(layer["kernel"], np.float64) for layer in state[0]]
+    weights = [np.asarray(layer["weight"], np.float64).T for layer in state[0]]
     assert all(np.abs(w).max() <= 1 and np.abs(w.mean()) < 0.1 for w in weights)
     velocity = [np.full(w.shape, scale if start == "ones" else 0.0) for w in weights]
     step = jax.jit(STUDY.experiment.step)
@@ -100,7 +100,7 @@ def test_three_steps_are_those_of_the_asker_in_plain_numpy(start, scale):
         velocity = [0.6 * v - 0.5 * g for v, g in zip(velocity, gradients, strict=True)]
         weights = [w + v for w, v in zip(weights, velocity, strict=True)]
     for layer, expected in zip(state[0], weights, strict=True):
-        np.testing.assert_allclose(layer["kernel"], expected, atol=2e-6)
+        np.testing.assert_allclose(layer["weight"].T, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize(
