@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks import workloads
 from benchmarks.task import Task
-from jaxexp import launch, worker
+from jaxexp import launch, plans, timing, worker
+from jaxexp.plans import Tile
 
 
 def spread(
@@ -17,8 +18,8 @@ def spread(
 ) -> Callable[[], np.ndarray]:
     """Returns the function that trains a task's study into a new run folder and returns all final losses.
 
-    The study is the one of the task's workload with as many steps and seeds. One short run of the same program warms
-    the persistent compile cache, which worker processes share, before anything is measured.
+    The study is the one of the task's workload with as many steps and seeds. The tile is chosen and one short run of
+    the same program warms the compile cache, which worker processes share, before anything is measured.
 
     Args:
         task: The task; its trials must be all of the workload's.
@@ -36,15 +37,16 @@ def spread(
     order = launch.Order(str(workloads.path(task.workload)), False, words, None)
     source = worker.Source(task.workload, workloads.path(task.workload).read_text(), workloads.FOLDER)
 
-    def train(wanted: Any, num_processes: int) -> np.ndarray:
+    def train(wanted: Any, num_processes: int, tile: Tile | None = None) -> np.ndarray:
         with tempfile.TemporaryDirectory(prefix="jaxexp-benchmark-") as folder:
-            job = worker.prepare(wanted, Path(folder) / "run", yes=True, source=source)
+            job = worker.prepare(wanted, Path(folder) / "run", tile=tile, yes=True, source=source)
             for _ in launch.spread(job, order, num_processes):
                 pass
             dataset = worker.collect(job)
         return dataset["test_loss"].isel(eval_step=-1).transpose("seed", "trial").values
 
-    train(made.replace(num_steps=max(1, task.num_steps // 50)), 1)
+    tile = timing.fastest(plans.plan(made, yes=True)).tile
+    train(made.replace(num_steps=max(1, task.num_steps // 50)), 1, tile)
     return lambda: train(made, num_workers)
 
 

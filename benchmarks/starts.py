@@ -1,6 +1,8 @@
 """How long the first result takes: warm beside a process that only imports, cold beside one compilation.
 
-`python -m benchmarks.starts [W1 ...] [--json]`; each figure is the median of several fresh processes.
+`python -m benchmarks.starts [W1 ...] [--json]`; each figure is the median of several fresh processes. Metrics are on
+the host after the first segment; a result is a batch that is committed, so its training is included. What one
+compilation takes is told with and without tracing: `jax.jit(f).lower(...).compile()`, and `.compile()` alone.
 """
 
 import argparse
@@ -16,23 +18,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.stem[:2].upper(): path for path in sorted((ROOT / "benchmarks").glob("w?_*.py"))}
 
-IMPORTS = "import runpy; runpy.run_path({path!r}, run_name='imported')"
+IMPORTS = "import os, runpy; runpy.run_path({path!r}, run_name='imported'); os._exit(0)"
 FIRST = """
-import sys, time
+import os
 from pathlib import Path
 from jaxexp import catalog, worker
 loaded = catalog.load({path!r})
 job = worker.prepare(loaded.study, Path({folder!r}), source=worker.Source(loaded.name, loaded.text, Path(".")))
-next(event for event in worker.work(job) if isinstance(event, worker.Committed))
+next(event for event in worker.work(job) if isinstance(event, worker.{event}))
+os._exit(0)
 """
 COMPILATION = """
 import time
 from jaxexp import catalog, engine, plans
 plan = plans.plan(catalog.load({path!r}).study)
-lowered = engine.lower(plan, 0)
 began = time.perf_counter()
+lowered = engine.lower(plan, 0)
+traced = time.perf_counter()
 lowered.compile()
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.perf_counter() - traced)
 """
 
 
@@ -47,38 +51,38 @@ def main() -> None:
     if given.json:
         print(json.dumps({"rows": rows}, indent=1))
         return
-    print(
-        "| workload | imports alone, s | first result warm, s | more | cold, s | one compilation, s | cold - imports |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    print("| workload | " + " | ".join(name.replace("_", " ") + ", s" for name in list(rows[0])[1:]) + " |")
+    print("|---" * len(rows[0]) + "|")
     for row in rows:
-        numbers = " | ".join(f"{value:.2f}" for name, value in row.items() if name != "workload")
-        print(f"| {row['workload']} | {numbers} |")
+        print(f"| {row['workload']} | " + " | ".join(f"{row[name]:.2f}" for name in list(row)[1:]) + " |")
 
 
 def measured(name: str, repeats: int) -> dict[str, float | str]:
     """Returns the medians of a workload, in seconds of wall time."""
     path = str(FILES[name])
+    imports, segment, warm, cold, traced, compiled = ([] for _ in range(6))
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "cache"
-        _seconds(FIRST.format(path=path, folder=str(Path(folder) / "first")), cache)
-        imports, warm, cold, compilation = [], [], [], []
+        told = {"path": path, "event": "Committed"}
+        _seconds(FIRST.format(**told, folder=str(Path(folder) / "first")), cache)
         for number in range(repeats):
             run = str(Path(folder) / f"run-{number}")
             imports.append(_seconds(IMPORTS.format(path=path), cache)[0])
-            warm.append(_seconds(FIRST.format(path=path, folder=run), cache)[0])
-            cold.append(_seconds(FIRST.format(path=path, folder=f"{run}-cold"), cache.with_name(f"cold-{number}"))[0])
-            told = _seconds(COMPILATION.format(path=path), None)[1]
-            compilation.append(float(told))
-    found = [statistics.median(values) for values in (imports, warm, cold, compilation)]
+            segment.append(_seconds(FIRST.format(**told | {"event": "Segment"}, folder=f"{run}-segment"), cache)[0])
+            warm.append(_seconds(FIRST.format(**told, folder=run), cache)[0])
+            cold.append(_seconds(FIRST.format(**told, folder=f"{run}-cold"), cache.with_name(f"cold-{number}"))[0])
+            both = _seconds(COMPILATION.format(path=path), None)[1].split()
+            traced.append(float(both[0]))
+            compiled.append(float(both[1]))
+    import_seconds = statistics.median(imports)
     return {
         "workload": name,
-        "imports": found[0],
-        "warm": found[1],
-        "warm_more": found[1] - found[0],
-        "cold": found[2],
-        "compilation": found[3],
-        "cold_more": found[2] - found[0],
+        "imports_alone": import_seconds,
+        "first_metrics_warm, more": statistics.median(segment) - import_seconds,
+        "first_result_warm, more": statistics.median(warm) - import_seconds,
+        "first_result_cold, more": statistics.median(cold) - import_seconds,
+        "trace and compile": statistics.median(traced),
+        "compile alone": statistics.median(compiled),
     }
 
 
