@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
@@ -20,7 +21,7 @@ from jaxexp.errors import Interrupted, JaxexpError, StudyError, Terminated
 if TYPE_CHECKING:
     from jaxexp.worker import Job
 
-USAGE, REFUTED, INTERRUPTED, TERMINATED = 2, 3, 130, 143
+FAILED, USAGE, REFUTED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 
 app = typer.Typer(
     name="jaxexp",
@@ -54,6 +55,10 @@ Samples = Annotated[int | None, typer.Option(help="Trials to draw where a key ha
 TileOption = Annotated[str | None, typer.Option("--tile", help="Trials x seeds trained together, e.g. 8x8.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes at most; one for each CPU core where the work is long enough.")
+]
+Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Train the I-th of N parts of the batches alone.")]
+AllowMixed = Annotated[
+    bool, typer.Option("--allow-mixed", help="Go on with a run of another machine or JAX, whose bits may differ.")
 ]
 Metric = Annotated[str | None, typer.Option(help="Show this metric alone.")]
 At = Annotated[int | None, typer.Option(help="Show the evaluation after this many steps.")]
@@ -172,7 +177,9 @@ def run(
     samples: Samples = None,
     tile: TileOption = None,
     workers: Workers = None,
+    shard: Shard = None,
     fresh: Fresh = False,
+    allow_mixed: AllowMixed = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -191,14 +198,29 @@ def run(
             return
         from jaxexp import display, foreground, launch, worker
 
-        source = worker.Source(loaded.name, loaded.text, loaded.path.resolve().parent, full)
-        job = worker.prepare(study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source)
+        given = "" if loaded.path.parent == Path(catalog.FOLDER) or loaded.path.is_absolute() else str(loaded.path)
+        source = worker.Source(
+            loaded.name, loaded.text, loaded.path.resolve().parent, full, given, tuple(words or ()), samples
+        )  # fmt: skip
+        job = worker.prepare(
+            study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source, shard=_shard(shard),
+            allow_mixed=allow_mixed,
+        )  # fmt: skip
+        for path in job.quarantined:
+            display.err.print(f"damaged, put aside and done anew: {path}", markup=False)
         if not quiet:
             kept = f", {job.num_done:,} of them already there" if job.num_done else ""
             display.err.print(f"{loaded.name}: {job.plan.num_runs:,} runs in {len(job.plan.groups)} programs{kept}")
         order = launch.Order(str(loaded.path), full, words or [], samples)
         job, seconds = foreground.train(job, order, workers, quiet)
-        _report(job, folder, study, seconds, as_json)
+        left = worker.num_left(job)
+        if left:
+            display.err.print(f"part {shard} is done; {left:,} runs are left to the others: jaxexp status {folder}")
+            if as_json:
+                display.json_document({"folder": folder, "runs": job.plan.num_runs, "left": left, "seconds": seconds})
+            return
+        with foreground.terminable(folder):
+            _report(job, folder, study, seconds, as_json)
 
 
 def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool) -> None:
@@ -224,23 +246,68 @@ def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool)
 
 @app.command()
 def status(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
-    """Say how many runs of a folder are done, diverged or missing; also while it is being written."""
+    """Say how many runs of a folder are done, running, diverged or missing; also while it is being written."""
     with _errors(as_json):
         folder = catalog.run_folder(name, out, label or "default")
-        from jaxexp import display, worker
+        from jaxexp import display, upkeep
 
-        dataset = worker.load(folder)
-        counts = [int((dataset["status"].values == code).sum()) for code in range(4)]
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        about = {
-            "folder": folder, "runs": sum(counts), "ok": counts[0], "not_finite": counts[1],
-            "stopped_early": counts[2], "not_run": counts[3], "bytes": size,
-            "checkpoints": len(list((folder / "checkpoints").glob("[0-9]*.npz"))),
-        }  # fmt: skip
+        about = upkeep.state(folder)
         if as_json:
             display.json_document(about)
         else:
-            display.table(["", ""], [[key.replace("_", " "), str(value)] for key, value in about.items()])
+            display.state(about)
+
+
+@app.command()
+def doctor(
+    name: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run folder or an experiment to check.")] = None,
+    out: Out = Path("results"),
+    label: Label = None,
+    as_json: Json = False,
+) -> None:
+    """Say what this machine is and, of a run, whether each file is what was written. Exit code 1 where one is not."""
+    with _errors(as_json):
+        from jaxexp import display, upkeep
+
+        about = upkeep.machine()
+        if name is not None:
+            about |= {"folder": (folder := catalog.run_folder(name, out, label or "default"))}
+            about |= {"damaged": upkeep.damaged(folder)}
+        if as_json:
+            display.json_document(about)
+        else:
+            display.facts({key: value for key, value in about.items() if key != "damaged"})
+            for found in about.get("damaged", ()):
+                display.out.print(found["problem"], markup=False)
+        if about.get("damaged"):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def gc(
+    name: RunName,
+    out: Out = Path("results"),
+    label: Label = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what may be in use: say it where no other machine works on the run.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Name the files; remove nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove what processes that ended early have left in a run folder: temporary files, claims, old checkpoints."""
+    with _errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display, upkeep
+
+        found = list(upkeep.stale(folder, everything))
+        for path in () if dry_run else found:
+            path.unlink(missing_ok=True)
+        if as_json:
+            display.json_document({"folder": folder, "files": found, "removed": not dry_run})
+        else:
+            display.out.print(*found, sep="\n", markup=False)
+            told = "would be removed" if dry_run else "removed"
+            display.out.print(f"{len(found)} files {told}", markup=False)
 
 
 @app.command()
@@ -305,6 +372,71 @@ def check(name: RunName, out: Out = Path("results"), label: Label = None, as_jso
 
 
 @app.command()
+def replay(
+    name: RunName,
+    trial: Annotated[int, typer.Option(help="The trial's number, as `jx.load` counts them.")],
+    seed: Annotated[int, typer.Option(help="The seed.")],
+    out: Out = Path("results"),
+    label: Label = None,
+    as_json: Json = False,
+) -> None:
+    """Train one run of a folder again, with the same bits; where it diverged, name the first step and what did."""
+    with _errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display
+        from jaxexp import replay as replays
+
+        found = replays.replay(folder, trial, seed)
+        if as_json:
+            display.json_document({"folder": folder, "trial": trial, "seed": seed, **found._asdict()})
+        else:
+            display.replayed(trial, seed, found)
+        if found.differing:
+            raise typer.Exit(REFUTED)
+
+
+@app.command()
+def reproduce(
+    name: RunName,
+    words: Words = None,
+    out: Out = Path("results"),
+    label: Label = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="The first so many seeds alone.")] = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a recorded study again and judge it: identical, within tolerance, equivalent, or different (exit code 3).
+
+    A run's folder or a reference is not changed, but for a record of this below reproductions/.
+    """
+    with _errors(as_json):
+        folder = catalog.run_folder(name, out, label or ("reference" if _has(out / name / "reference") else "default"))
+        from jaxexp import display, foreground, worker
+        from jaxexp import reproduce as reproductions
+
+        order = reproductions.order(folder, seeds, words or [])
+        with tempfile.TemporaryDirectory(prefix="jaxexp-reproduce-") as temporary:
+            study, job = reproductions.again(folder, order, Path(temporary) / "run")
+            if not quiet:
+                display.err.print(f"{folder}: {job.plan.num_runs:,} runs to train again", markup=False)
+            job, _ = foreground.train(job, order, workers, quiet)
+            found = reproductions.judge(folder, study, worker.collect(job))
+        path = reproductions.keep(folder, found)
+        if as_json:
+            display.json_document({"folder": folder, **reproductions.document(found), "record": path})
+        else:
+            display.reproduced(found)
+            display.out.print(f"record  {path}", markup=False)
+        if found.verdict == reproductions.DIFFERENT:
+            raise typer.Exit(REFUTED)
+
+
+def _has(folder: Path) -> bool:
+    return (folder / "run.json").is_file()
+
+
+@app.command()
 def bench(as_json: Json = False, quiet: Quiet = False) -> None:
     """Measure jaxexp beside a careful loop and naive vmap on two workloads; under 3 minutes on a quiet machine."""
     with _errors(as_json):
@@ -327,6 +459,15 @@ def _chosen(loaded: catalog.Loaded, full: bool, words: list[str] | None, samples
     if full and loaded.full is None:
         raise StudyError(f"{loaded.name} has no full size: its file has no `full = study.replace(...)`")
     return overrides.apply(loaded.full if full else loaded.study, words or [], samples)
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.split("/")
+    if len(parts) != 2 or not all(part.isdigit() for part in parts) or not 0 < int(parts[0]) <= int(parts[1]):
+        raise StudyError(f"--shard {text} cannot be read: write I/N with I from 1 to N, e.g. --shard 1/4")
+    return int(parts[0]), int(parts[1])
 
 
 def _tile(text: str | None) -> Any:

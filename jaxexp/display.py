@@ -80,6 +80,66 @@ def experiment(about: Mapping[str, Any]) -> None:
         out.print(f"claim   {claim}", markup=False)
 
 
+def state(about: Mapping[str, Any]) -> None:
+    """Prints how far a run is."""
+    shown = dict(about)
+    left = shown.pop("eta_seconds")
+    diverged = shown.pop("first_not_finite")
+    shown["running"] = f"{len(shown['running'])} batches"
+    shown["bytes"] = f"{shown['bytes']:,}"
+    shown |= {"time left": duration(left)} if left is not None else {}
+    facts(shown)
+    for run in diverged:
+        out.print(f"not finite: trial {run['trial']}, seed {run['seed']}, from step {run['step']} on", markup=False)
+
+
+def facts(about: Mapping[str, Any]) -> None:
+    """Prints names and values, one a line; of a mapping its own names and values."""
+    flat = {
+        key.replace("_", " "): ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value
+        for key, value in about.items()
+    }
+    table(["", ""], [[key, str(value)] for key, value in flat.items()])
+
+
+def replayed(trial: int, seed: int, found: Any) -> None:
+    """Prints what was seen of a run that was trained again."""
+    told = ", ".join(f"{name}={value}" for name, value in found.hyperparameters.items())
+    out.print(f"trial {trial}, seed {seed}: {told}", markup=False)
+    table(["metric", "last value"], [[name, f"{value:.6g}"] for name, value in found.metrics.items()])
+    if found.differing:
+        out.print(f"not what the folder has, bit by bit: {', '.join(found.differing)}", markup=False)
+    else:
+        out.print("identical to the folder, bit by bit")
+    if found.not_finite_step is not None:
+        what = ", ".join(found.not_finite_metrics) or "a metric"
+        out.print(f"not finite from step {found.not_finite_step} on: {what}", markup=False)
+    if found.parameter_step is not None:
+        what = ", ".join(found.parameters)
+        out.print(f"first not finite in the state, after {found.parameter_step} steps: {what}", markup=False)
+
+
+def reproduced(found: Any) -> None:
+    """Prints a reproduction: what has changed, and the verdict on each quantity."""
+    for line in found.changed:
+        out.print(f"changed  {line}", markup=False)
+    lines = [
+        [
+            judged.verdict,
+            judged.quantity,
+            f"{judged.difference:.3g}",
+            f"{judged.comparison.mean:.3g} [{judged.comparison.low:.3g}, {judged.comparison.high:.3g}]",
+            f"{judged.margin:.3g}",
+            str(judged.comparison.n),
+            f"{judged.comparison.power:.2f}",
+        ]
+        for judged in found.judged
+    ]
+    titles = ["verdict", "quantity", "largest difference", "of means, 90 %", "margin", "n", "power"]
+    table(titles, lines[:60], len(lines))
+    out.print(f"{found.verdict}: {found.num_runs:,} runs trained again", markup=False)
+
+
 def verdicts(found: Sequence[Any]) -> None:
     """Prints the verdict of each claim with its estimate, interval and n."""
     marks = {"holds": "green", "refuted": "red", "not shown": "yellow"}

@@ -27,6 +27,10 @@ class StoreError(JaxexpError, OSError):
     """A run folder cannot be read, cannot be written or belongs to something else."""
 
 
+class DamagedError(StoreError):
+    """A file of a run folder is not what was written."""
+
+
 class MismatchError(StoreError):
     """A run folder holds results of other code, other data or another tile."""
 

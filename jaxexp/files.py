@@ -4,6 +4,8 @@ A file is written under a temporary name, flushed to the disk, and renamed: the 
 Knows nothing of what the files mean.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -11,16 +13,17 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxexp.errors import StoreError
+from jaxexp.errors import DamagedError, StoreError
 
 TEMPORARY = ".tmp-"
-_MAX_NAME = 100
+REDO = "run the same command again, which puts it aside and does it anew"
+_MAX_NAME, _SEAL = 100, 64
 
 
 def write(path: Path, content: bytes) -> None:
@@ -86,6 +89,8 @@ def check_name(name: str) -> str:
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Returns an npz archive of the arrays: the same bytes for the same arrays, at any time.
 
+    Its last 64 bytes, the archive's comment, are the SHA-256 of all others in hexadecimal digits.
+
     Raises:
         StoreError: If an array holds Python objects.
     """
@@ -98,36 +103,46 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
             content = io.BytesIO()
             np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # dated 1980, whenever it is written
-        archive.comment = _seal(archive)
-    return buffer.getvalue()
+        archive.comment = b"0" * _SEAL
+    content = memoryview(buffer.getbuffer())[:-_SEAL]
+    return bytes(content) + _seal(content)
 
 
-def _seal(archive: zipfile.ZipFile) -> bytes:
-    """A digest of all members' names and checksums: a member that is gone from the archive's index is missed."""
-    members = sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist())
-    return hashlib.sha256(repr(members).encode()).hexdigest().encode()
+def _seal(content: memoryview) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of an npz archive, each checked before memory is taken for it.
 
     Raises:
-        StoreError: If the file is no whole npz archive of plain arrays.
+        StoreError: If the file is no whole npz archive of plain arrays, or any bit of it has changed.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = {info.filename.removesuffix(".npy"): _read_member(archive, info) for info in archive.infolist()}
-            if archive.comment != _seal(archive):
-                raise ValueError("its seal does not fit its members")
-            return arrays
+        content = memoryview(read(path))
+        if bytes(content[-_SEAL:]) != _seal(content[:-_SEAL]):
+            raise ValueError("its SHA-256 does not fit")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return {info.filename.removesuffix(".npy"): _read_member(archive, info) for info in archive.infolist()}
     except Exception as problem:  # a damaged header can make NumPy's parser raise anything
-        raise StoreError(f"{path} is damaged or no archive of arrays ({problem}): remove it and run again") from problem
+        raise DamagedError(f"{path} is damaged or no archive of arrays ({problem}): {REDO}") from problem
+
+
+def read(path: Path) -> bytes:
+    """Returns the content of a plain file of a run folder.
+
+    Raises:
+        OSError: If it cannot be read, or is no plain file in its own folder (a link may lead anywhere).
+    """
+    if path.is_symlink() or not path.is_file():
+        raise OSError(f"{path} is no plain file")
+    return path.read_bytes()
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
         raise ValueError(f"{info.filename} is compressed, which is never written here")
-    content = archive.read(info)  # also checks the member's CRC-32
+    content = archive.read(info)
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -139,6 +154,44 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         raise ValueError(f"{info.filename} declares {declared} bytes and has {len(content) - stream.tell()}")
     flat = np.frombuffer(content, dtype, offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C").copy()
+
+
+def sealed_json(value: Mapping[str, Any]) -> bytes:
+    """Returns a JSON document whose last entry, `sha256`, is the digest of all others."""
+    return json.dumps({**value, "sha256": _digest(value)}, indent=1).encode()
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """Returns the document that `sealed_json` made, without its digest.
+
+    Raises:
+        StoreError: If it is damaged.
+    """
+    try:
+        content = read(path)
+        found = json.loads(content)
+        seal = found.pop("sha256")
+        if seal != _digest(found) or content != sealed_json(found):
+            raise ValueError("its SHA-256 does not fit")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise DamagedError(f"{path} is damaged ({problem!r}): {REDO}") from problem
+    return found
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a folder's lock, so that one process at a time changes what it is about; ends with the process.
+
+    Where the file system has no locks, nothing is held.
+    """
+    with (folder / "lock").open("ab") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def text_array(value: Any) -> np.ndarray:

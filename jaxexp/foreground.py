@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def _train(job: Job, order: Order, num_workers: int, quiet: bool) -> float:
     try:
         with display.Meter(job, quiet) as meter, contextlib.closing(events):
             for event in events:
-                meter.show(event)
+                if event is not None:
+                    meter.show(event)
                 if pressed:
                     break
     finally:
@@ -65,6 +67,27 @@ def _train(job: Job, order: Order, num_workers: int, quiet: bool) -> float:
             f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {_command()}"
         )
     return time.perf_counter() - began
+
+
+@contextlib.contextmanager
+def terminable(folder: Path) -> Iterator[None]:
+    """Turns SIGTERM, while what is inside goes on, into an error that says how to go on.
+
+    Args:
+        folder: The run folder, in which everything is committed.
+
+    Raises:
+        Terminated: If SIGTERM comes.
+    """
+
+    def on_signal(_number: int, _frame: Any) -> None:
+        raise Terminated(f"terminated while the report was made; all runs are in {folder}. To go on:\n  {_command()}")
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command() -> str:

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple, cast
 
 import jax
 
-from jaxexp import devices, worker
+from jaxexp import claims, devices, plans, worker
 from jaxexp.engine import Segment
 from jaxexp.errors import JaxexpError, OutOfMemoryError
 from jaxexp.plans import Batch
@@ -26,7 +26,10 @@ from jaxexp.worker import Committed, Job
 _WORTH_SECONDS = 6.0
 """Work that must be left, by one process, before more are started: each needs about 2 s to be ready."""
 
-_MEASURE_SECONDS = 0.3
+_SURELY_SECONDS = 150.0
+"""Work, by the plan's guess, for which they are started at once: the guess is right within a factor of about 6."""
+
+_MEASURE_SECONDS, _WAIT_SECONDS = 0.3, 0.2
 _MAX_DEATHS = 3
 _SELF = -1
 _STARTING = "starting"
@@ -82,8 +85,10 @@ class _Hand:
         self.tell(batch.name)
 
 
-def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Committed]:
+def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Committed | None]:
     """Yields the events of a job, as `worker.work` does, from as many processes as are worth it.
+
+    None stands for a moment of waiting, while other processes have all that is left.
 
     Args:
         job: What `worker.prepare` gave, with a folder.
@@ -92,6 +97,8 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
     """
     crew = _Crew(job, order, sorted(os.sched_getaffinity(0))[:num_workers])
     began, runs_done = 0.0, 0.0
+    if _estimate(job) > _SURELY_SECONDS:
+        crew.hire()
     try:
         while crew.pending or crew.busy():
             work = worker.work(job, crew.own_batches())
@@ -104,9 +111,19 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
                     began = began or time.monotonic()
                     if not crew.hands and crew.pending and _worth(time.monotonic() - began, runs_done, crew.pending):
                         crew.hire()
+            yield from crew.done_elsewhere()
             yield from crew.heard(None)
+            if crew.pending and not crew.busy():
+                time.sleep(_WAIT_SECONDS)
+                yield None
     finally:
         crew.end()
+
+
+def _estimate(job: Job) -> float:
+    """Seconds of work that one core has with what is pending, by the plan's rough guess."""
+    left = sum(batch.num_runs for batch in job.pending)
+    return plans.summary(job.plan)["seconds"] * left / max(1, job.plan.num_runs) if left else 0.0
 
 
 def _worth(seconds: float, runs_done: float, pending: list[Batch]) -> bool:
@@ -128,26 +145,37 @@ class _Crew:
 
     def __init__(self, job: Job, order: Order, cores: list[int]):
         self.job, self.order, self.cores = job, order, cores
-        self.pending = sorted(job.pending, key=lambda batch: batch.group)
+        ordered = sorted(job.pending, key=lambda batch: batch.group)
+        self.queue = claims.Queue(job.folder, job.plan.digest, ordered)
         self.hands: list[_Hand] = []
         self.groups: dict[int, int] = {}
         self.deaths: dict[str, int] = {}
         self.selector = selectors.DefaultSelector()
-        self.known = {batch.name: batch for batch in self.pending}
+        self.known = {batch.name: batch for batch in ordered}
+
+    @property
+    def pending(self) -> list[Batch]:
+        """The batches that nobody has done, as far as is known, and none of the crew has taken."""
+        return self.queue.pending
 
     def own_batches(self) -> Iterator[Batch]:
         """Yields the batches that the calling process trains, each chosen when the one before is done."""
-        while self.pending:
-            yield self._taken(_SELF)
+        while (batch := self._taken(_SELF)) is not None:
+            yield batch
+            self.queue.done(batch)
 
-    def _taken(self, number: int) -> Batch:
-        """Takes a batch: of a group that the process has compiled, else of one that nobody has."""
+    def done_elsewhere(self) -> Iterator[Committed]:
+        """Yields the batches that processes of others have committed, as it turned out."""
+        while self.queue.elsewhere:
+            yield Committed(self.queue.elsewhere.pop(), None)
+
+    def _taken(self, number: int) -> Batch | None:
+        """Takes a free batch: of a group that the process has compiled, else of one that nobody has."""
         others = {group for process, group in self.groups.items() if process != number}
-        own = [batch for batch in self.pending if batch.group == self.groups.get(number)]
-        free = [batch for batch in self.pending if batch.group not in others]
-        chosen = (own or free or self.pending)[0]
-        self.pending.remove(chosen)
-        self.groups[number] = chosen.group
+        own = self.groups.get(number)
+        chosen = self.queue.take(lambda batch: 0 if batch.group == own else 1 + (batch.group in others))
+        if chosen is not None:
+            self.groups[number] = chosen.group
         return chosen
 
     def hire(self) -> None:
@@ -182,6 +210,7 @@ class _Crew:
             elif "committed" in said:
                 batch = self.known[said["committed"]]
                 hand.batches.remove(batch)
+                self.queue.done(batch)
                 yield Committed(batch, None)
             hand.ready = True
         if hand.ended:
@@ -192,8 +221,8 @@ class _Crew:
         elif hand.ready:
             # One more than is in training, but at the end, when others would wait for a batch in a queue.
             ahead = 2 if len(self.pending) > 2 * len(self.hands) else 1
-            while self.pending and len(hand.batches) < ahead:
-                hand.give(self._taken(number))
+            while len(hand.batches) < ahead and (batch := self._taken(number)) is not None:
+                hand.give(batch)
 
     def _bury(self, hand: _Hand) -> None:
         """Takes a dead worker's batches back, or gives up."""
@@ -210,7 +239,8 @@ class _Crew:
                 f"batch {named[0]} ended its worker {_MAX_DEATHS} times (exit {code}); what was committed is kept, run "
                 "with --workers 1 to see why"
             )
-        self.pending[:0] = hand.batches
+        for batch in reversed(hand.batches):
+            self.queue.back(batch)
 
     def end(self) -> None:
         """Stops the workers after their segment; their batches in flight are checkpointed."""
@@ -223,6 +253,7 @@ class _Crew:
                 hand.process.kill()
             hand.output.close()
         self.selector.close()
+        self.queue.close()
         if self.hands:
             _pin(*self.cores)
 

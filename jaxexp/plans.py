@@ -81,7 +81,7 @@ class Plan:
 
     Attributes:
         done: Bool [num_trials, num_seeds]: runs that other plans of the same folder had done; or None.
-        digest: Twelve hexadecimal digits that stand for trials, seeds, steps and tile.
+        asked: Twelve hexadecimal digits that stand for trials, seeds, steps and tile.
     """
 
     study: Study
@@ -90,7 +90,14 @@ class Plan:
     groups: tuple[Group, ...]
     tile: Tile
     done: np.ndarray | None
-    digest: str
+    asked: str
+
+    @property
+    def digest(self) -> str:
+        """What the names of the plan's chunks carry."""
+        if self.done is None:
+            return self.asked
+        return hashlib.sha256(self.asked.encode() + np.packbits(self.done).tobytes()).hexdigest()[:12]
 
     @property
     def num_runs(self) -> int:
@@ -143,8 +150,8 @@ def plan(study: Study, *, tile: Tile | None = None, yes: bool = False) -> Plan:
 
 def in_folder(fresh: Plan, tile: Tile, done: np.ndarray | None) -> Plan:
     """Returns the same plan in the tile of an existing folder, less the runs that are done there."""
-    digest = _digest(fresh.study, fresh.trials, fresh.seeds, tile)
-    return dataclasses.replace(fresh, tile=tile, done=done, digest=digest)
+    asked = _digest(fresh.study, fresh.trials, fresh.seeds, tile)
+    return dataclasses.replace(fresh, tile=tile, done=done, asked=asked)
 
 
 def _groups(study: Study, trials: Table) -> tuple[Group, ...]:

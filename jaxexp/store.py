@@ -1,24 +1,28 @@
 """Run folders: `run.json`, the plans that were asked for, immutable chunks of results, and checkpoints.
 
-A chunk is a batch; its final name is its commit. What is read is checked first. Knows nothing of training.
+A chunk is a batch; its final name is its commit. What is read is checked first; what is damaged is put into
+`quarantine/` by those who will do it anew. Knows nothing of training.
 """
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxexp import configs, files
-from jaxexp.errors import MismatchError, StoreError
+from jaxexp.errors import DamagedError, MismatchError, StoreError
 from jaxexp.plans import Plan, Tile
 from jaxexp.results import Result
 from jaxexp.study import Table
 
 SCHEMA = 1
 _FOLDERS = ("plans", "chunks", "checkpoints")
+NAMES = {*_FOLDERS, "run.json", "lock", "claims", "quarantine"}
+"""What a run folder holds beside what is derived from it."""
+
 _RESULT_ARRAYS = ("trial", "seed", "status", "status_step", "step", "eval_step")
 
 
@@ -27,6 +31,8 @@ class StoredPlan(NamedTuple):
 
     Attributes:
         digest: The plan's digest, which the names of its chunks carry.
+        asked: What stands for what was asked for: trials, seeds, steps and tile.
+        tile: The tile in which all runs of the folder are trained.
         trials: Its trials; what is no number is text.
         seeds: uint32 [num_seeds].
         steps: `num_steps`, `evaluate_every` and `log_every`.
@@ -35,6 +41,8 @@ class StoredPlan(NamedTuple):
     """
 
     digest: str
+    asked: str
+    tile: Tile
     trials: Table
     seeds: np.ndarray
     steps: tuple[int, int, int]
@@ -47,15 +55,25 @@ def exists(folder: Path) -> bool:
     return (folder / "run.json").is_file()
 
 
+def make_folders(folder: Path) -> None:
+    """Makes the folders in a run folder.
+
+    Raises:
+        StoreError: If they cannot be made or written.
+    """
+    for name in _FOLDERS:
+        files.make_folder(folder / name)
+
+
 def create(folder: Path, record: Mapping[str, Any]) -> None:
-    """Makes a run folder with its record.
+    """Writes the record of a run folder, which is one from now on.
 
     Raises:
         StoreError: If it cannot be written.
     """
-    for name in _FOLDERS:
-        files.make_folder(folder / name)
-    files.write(folder / "run.json", json.dumps({"schema": SCHEMA, **record}, indent=1, sort_keys=True).encode())
+    make_folders(folder)
+    plain = json.loads(json.dumps({"schema": SCHEMA, **record}, sort_keys=True))
+    files.write(folder / "run.json", files.sealed_json(plain))
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -67,19 +85,33 @@ def record(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.is_file():
         raise StoreError(f"{folder} holds no run (it has no run.json): give the folder that `jaxexp run` printed")
-    try:
-        found = json.loads(path.read_text())
-        schema = int(found["schema"])
-    except (ValueError, KeyError, TypeError) as problem:
-        raise StoreError(f"{path} is damaged ({problem}): restore it, or start over with --fresh") from problem
-    if schema > SCHEMA:
+    found = files.read_sealed_json(path)
+    schema = found.get("schema")
+    if schema not in _READERS:
         raise StoreError(f"{path} has schema {schema}, this jaxexp reads up to {SCHEMA}: update jaxexp")
+    found = _READERS[schema](found)
+    try:
+        tile = [int(side) for side in found["tile"]]
+        if len(tile) != 2 or min(tile) < 1 or not isinstance(found["experiment"], str):
+            raise ValueError("tile or experiment")
+    except (KeyError, TypeError, ValueError) as problem:
+        raise DamagedError(f"{path} is damaged ({problem!r}): {files.REDO}") from problem
     return found
 
 
-def tile(folder: Path) -> Tile:
-    """Returns the tile in which all runs of a folder are trained."""
-    return Tile(*record(folder)["tile"])
+_READERS: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {1: lambda found: found}
+"""For each schema that was ever written, what makes a record of today's of one of that schema."""
+
+
+def quarantine(path: Path) -> Path:
+    """Puts a damaged file aside, into the run folder's `quarantine/`, and returns where it is now."""
+    folder = path.parents[0 if path.name == "run.json" else 1] / "quarantine"
+    files.make_folder(folder)
+    number = 0
+    while (aside := folder / f"{number:03d}-{path.name}").exists():
+        number += 1
+    path.rename(aside)
+    return aside
 
 
 def plans(folder: Path) -> list[StoredPlan]:
@@ -103,6 +135,8 @@ def add_plan(folder: Path, plan: Plan, programs: dict[str, dict[str, str]], posi
         else:
             columns[f"value:{name}"] = column
     header = {
+        "asked": plan.asked,
+        "tile": list(plan.tile),
         "base": {name: configs.plain(value) for name, value in plan.trials.base.items()},
         "names": list(plan.trials.columns),
         "num_trials": len(plan.trials),
@@ -133,9 +167,11 @@ def _read_plan(path: Path) -> StoredPlan:
         seeds, shape = arrays["seeds"], (len(trials), len(arrays["seeds"]))
         packed = arrays.get("done")
         done = None if packed is None else np.unpackbits(packed, count=shape[0] * shape[1]).astype(bool).reshape(shape)
-        return StoredPlan(digest, trials, seeds, tuple(header["steps"]), header["programs"], done)
-    except (KeyError, IndexError, ValueError, TypeError) as problem:
-        raise StoreError(f"{path} is no plan of a run ({problem!r}): remove the folder or use --fresh") from problem
+        steps = tuple(header["steps"])
+        tile = Tile(*header["tile"])
+        return StoredPlan(digest, header["asked"], tile, trials, seeds, steps, header["programs"], done)
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as problem:
+        raise DamagedError(f"{path} is no plan of a run ({problem!r}): {files.REDO}") from problem
 
 
 def chunk_path(folder: Path, digest: str, batch: str) -> Path:
@@ -143,9 +179,15 @@ def chunk_path(folder: Path, digest: str, batch: str) -> Path:
     return folder / "chunks" / f"{batch}-{digest}.npz"
 
 
-def write_chunk(folder: Path, digest: str, batch: str, result: Result) -> None:
-    """Commits the results of a batch."""
-    files.write(chunk_path(folder, digest, batch), files.npz_bytes(result_arrays(result)))
+def write_chunk(folder: Path, digest: str, batch: str, result: Result, environment: Mapping[str, Any]) -> None:
+    """Commits the results of a batch, with what they may depend on beside the code."""
+    arrays = {**result_arrays(result), "environment": files.text_array(environment), "name": _name(digest, batch)}
+    files.write(chunk_path(folder, digest, batch), files.npz_bytes(arrays))
+
+
+def _name(digest: str, batch: str) -> np.ndarray:
+    """Which chunk a file is, so that one under another's name is noticed."""
+    return files.text_array(f"{batch}-{digest}")
 
 
 def committed(folder: Path, digest: str) -> set[str]:
@@ -160,7 +202,47 @@ def results(folder: Path, digest: str) -> Iterator[Result]:
         StoreError: If a chunk is damaged.
     """
     for batch in sorted(committed(folder, digest)):
-        yield result_of(files.read_npz(chunk_path(folder, digest, batch)))
+        yield read_chunk(folder, digest, batch)
+
+
+def read_chunk(folder: Path, digest: str, batch: str) -> Result:
+    """Returns the committed results of one batch.
+
+    Raises:
+        StoreError: If the chunk is damaged, or another's.
+    """
+    path = chunk_path(folder, digest, batch)
+    arrays = files.read_npz(path)
+    if not np.array_equal(arrays.get("name", ()), _name(digest, batch)):
+        raise DamagedError(f"{path} is the chunk of another batch: {files.REDO}")
+    return result_of(arrays)
+
+
+def environments(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields for each chunk its name and the environment in which it was trained."""
+    for path in sorted((folder / "chunks").glob("[0-9]*.npz")):
+        yield path.stem, files.array_text(files.read_npz(path)["environment"])
+
+
+def damaged(folder: Path) -> Iterator[tuple[Path, DamagedError]]:
+    """Yields the files of a run folder that are not what was written, and what is wrong; derived files are not read."""
+    if exists(folder):
+        yield from _trial(folder / "run.json", lambda: record(folder))
+    for path in sorted((folder / "plans").glob("*")):
+        yield from _trial(path, lambda path=path: _read_plan(path))
+    for path in sorted((folder / "chunks").glob("*")):
+        yield from _trial(path, lambda path=path: read_chunk(folder, path.stem[-12:], path.stem[:-13]))
+    for path in sorted((folder / "checkpoints").glob("*")):
+        yield from _trial(path, lambda path=path: files.read_npz(path))
+
+
+def _trial(path: Path, read: Callable[[], Any]) -> Iterator[tuple[Path, DamagedError]]:
+    if path.name.startswith(files.TEMPORARY):
+        return
+    try:
+        read()
+    except DamagedError as problem:
+        yield path, problem
 
 
 def result_arrays(result: Result) -> dict[str, np.ndarray]:
@@ -184,7 +266,7 @@ def result_of(arrays: Mapping[str, np.ndarray]) -> Result:
     try:
         plain = {name: arrays[name] for name in _RESULT_ARRAYS}
     except KeyError as problem:
-        raise StoreError(f"a chunk lacks {problem}: it was not written by jaxexp; remove it and run again") from problem
+        raise DamagedError(f"a chunk lacks {problem}: it was not written by jaxexp; {files.REDO}") from problem
     return Result(
         **plain, logged=named("logged:"), evaluated=named("evaluated:"), state=tuple(named("state:").values())
     )
@@ -218,38 +300,66 @@ def _checkpoints(folder: Path, digest: str, batch: str) -> list[Path]:
     return sorted((folder / "checkpoints").glob(f"{batch}-{digest}-*.npz"))
 
 
-def check_same(folder: Path, record_now: Mapping[str, Any], programs: Mapping[str, Mapping[str, str]]) -> None:
-    """Checks that a folder's results come from the code and data at hand.
+_OF_BITS = ("versions", "device", "threads", "xla_flags", "compiler_options", "x64")
+_OF_VERSIONS = ("jax", "jaxlib")
+
+
+def bits_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns of an environment what the bits of a run can depend on, beside its program."""
+    found = {name: environment.get(name) for name in _OF_BITS}
+    found["versions"] = {name: (environment.get("versions") or {}).get(name) for name in _OF_VERSIONS}
+    found["device"] = {name: (environment.get("device") or {}).get(name) for name in ("platform", "kind")}
+    return found
+
+
+def check_same(
+    folder: Path,
+    now: Mapping[str, Any],
+    programs: Mapping[str, Mapping[str, str]],
+    allow_mixed: bool = False,
+) -> None:
+    """Checks that a folder's results come from the code, the data and the kind of machine at hand.
 
     Args:
         folder: The run folder.
-        record_now: The record that a new folder would get.
+        now: The record that a new folder would get.
         programs: For each group at hand the digests of its program and data.
+        allow_mixed: Whether results of another machine or JAX version may join; each chunk says where it was trained.
 
     Raises:
         MismatchError: If code or data differ; the message says what changed.
     """
-    before = record(folder)
-    if before.get("threads") != record_now["threads"]:
-        raise MismatchError(
-            f"{folder} was trained by {before.get('threads')} threads, this process has {record_now['threads']}, and "
-            f"long sums have other bits then: set NPROC={before.get('threads')}, or use another --name"
-        )
     hint = "use another --name, or --fresh to start over beside it"
+    trained = next((environment for _, environment in environments(folder)), now)
+    before = record(folder) if exists(folder) else {**now, **trained}
+    old, new = bits_environment(before), bits_environment(now)
+    changed = [f"{name}: {old[name]} -> {new[name]}" for name in _OF_BITS if old[name] != new[name]]
+    lines = "\n".join(changed)
     for stored in plans(folder):
         for group in programs.keys() & stored.programs.keys():
-            old, new = stored.programs[group], programs[group]
-            if old["data"] != new["data"]:
+            there, here = stored.programs[group], programs[group]
+            if there["data"] != here["data"]:
                 raise MismatchError(f"{folder} was trained on other data (group {group}): {hint}")
-            if old["program"] != new["program"]:
-                difference = _difference(before, record_now)
+            # Another version of JAX may lower the same code to another program.
+            if there["program"] != here["program"] and not (changed and allow_mixed and _same_source(before, now)):
+                difference = _difference(before, now)
                 raise MismatchError(f"{folder} was trained by another program (group {group}): {hint}\n{difference}")
+    if changed and not allow_mixed:
+        raise MismatchError(
+            f"{folder} was trained where other bits come out: {hint}"
+            + (f", or set NPROC={old['threads']}" if old["threads"] != new["threads"] else "")
+            + f"; or go on with --allow-mixed, and each chunk says where it was trained\n{lines}"
+        )
+
+
+def _same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return bool(before.get("source")) and before.get("source") == now.get("source")
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What changed between two records: versions, settings, and the lines of the experiment file."""
     changed = []
-    for name in ("versions", "device", "xla_flags", "x64"):
+    for name in _OF_BITS:
         if before.get(name) != now.get(name):
             changed.append(f"{name}: {before.get(name)} -> {now.get(name)}")
     old, new = str(before.get("source") or "").splitlines(), str(now.get("source") or "").splitlines()

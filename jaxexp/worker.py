@@ -8,13 +8,13 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import checkpoints, configs, devices, engine, files, plans, store, timing, trees
+from jaxexp import checkpoints, claims, configs, devices, engine, files, plans, store, timing, trees
 from jaxexp.engine import Segment
 from jaxexp.errors import OutOfMemoryError, StoreError
 from jaxexp.plans import Batch, Group, Plan, Tile
@@ -24,16 +24,31 @@ from jaxexp.store import StoredPlan
 from jaxexp.study import Study
 
 CHECKPOINT_SECONDS = 30.0
+_WAIT_SECONDS = 0.2
+"""Between two looks at what other processes have done, when all that is left is theirs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a study comes from: the experiment's name, the text of its file, the file's folder, and which size."""
+    """Where a study comes from: the experiment's name, the text of its file, the file's folder, and how it was asked.
+
+    Attributes:
+        name: The experiment's.
+        text: Of its file.
+        folder: The file's.
+        full: Whether its full size was asked for.
+        path: The file, as it was given; nothing where it is found by its name.
+        words: The `key=value` of the command line.
+        samples: What --samples said.
+    """
 
     name: str = "study"
     text: str = ""
     folder: Path = Path()
     full: bool = False
+    path: str = ""
+    words: tuple[str, ...] = ()
+    samples: int | None = None
 
 
 class Job(NamedTuple):
@@ -46,6 +61,7 @@ class Job(NamedTuple):
         lowered: The program of each group that has one of them.
         num_done: Runs of the plan that are there already.
         source: Where the study comes from; None where nothing is recorded.
+        quarantined: Where damaged files of the folder were put; what they held is done anew.
     """
 
     plan: Plan
@@ -54,6 +70,7 @@ class Job(NamedTuple):
     lowered: dict[int, Lowered]
     num_done: int
     source: Source | None = None
+    quarantined: tuple[Path, ...] = ()
 
 
 class Committed(NamedTuple):
@@ -71,6 +88,8 @@ def prepare(
     fresh: bool = False,
     yes: bool = False,
     source: Source | None = None,
+    shard: tuple[int, int] | None = None,
+    allow_mixed: bool = False,
 ) -> Job:
     """Returns what is to be done for a study in a folder, after every check that needs no compilation.
 
@@ -81,6 +100,8 @@ def prepare(
         fresh: Whether to put an existing folder aside (it is kept, under another name) and start over.
         yes: Whether more than 100,000 runs are meant.
         source: Where the study comes from, for the record.
+        shard: (i, n) for the i-th of n parts of the batches alone.
+        allow_mixed: Whether results of another machine or version of JAX, which may have other bits, may join.
 
     Raises:
         ConfigError, SweepError, StudyError: If the study cannot be trained as it is written.
@@ -90,16 +111,43 @@ def prepare(
     if folder is None:
         return _job(plan if tile else timing.fastest(plan), None, ())
     if fresh and store.exists(folder):
+        _refuse_where_others_work(folder)
         shutil.move(folder, _aside(folder))
-    if not store.exists(folder) and folder.is_dir() and any(folder.iterdir()):
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not store.exists(folder) and "plans" not in there and there - store.NAMES:
         raise StoreError(f"{folder} holds other files and no run: choose another --name; nothing there was touched")
     files.make_folder(folder)
-    known = store.plans(folder) if store.exists(folder) else []
-    if store.exists(folder):
-        plan = _in_folder(plan, folder, known, tile)
-    elif tile is None:
+    if tile is None and not store.exists(folder):
         plan = timing.fastest(plan)
-    return _job(plan, folder, known, source or Source())
+    with files.locked(folder):  # of two that begin at once the second finds the folder of the first
+        quarantined = tuple(store.quarantine(path) for path, _ in list(store.damaged(folder)))
+        known = store.plans(folder)
+        if known:
+            plan = _in_folder(plan, folder, known, tile)
+        job = _job(plan, folder, known, source or Source(), allow_mixed)
+    return job._replace(pending=_shard(job, shard), quarantined=quarantined)
+
+
+def _shard(job: Job, shard: tuple[int, int] | None) -> tuple[Batch, ...]:
+    if shard is None:
+        return job.pending
+    number, count = shard
+    own = {batch.name for position, batch in enumerate(plans.batches(job.plan)) if position % count == number - 1}
+    return tuple(batch for batch in job.pending if batch.name in own)
+
+
+def _refuse_where_others_work(folder: Path) -> None:
+    working = [name for name, dead in claims.held(folder) if not dead]
+    if working:
+        raise StoreError(
+            f"{folder} is in use: another process trains batch {working[0]} there; stop it, or use another --name (if "
+            f"it ran on a machine that is gone, `jaxexp gc {folder}` removes what it left)"
+        )
+
+
+def num_left(job: Job) -> int:
+    """Returns how many runs of a job's plan are not done, by whomever."""
+    return sum(batch.num_runs for batch in _pending(job.plan, job.folder)) if job.folder else 0
 
 
 def reopen(study: Study, folder: Path) -> Job:
@@ -113,9 +161,10 @@ def reopen(study: Study, folder: Path) -> Job:
         StoreError: If the folder has no such plan.
     """
     known = store.plans(folder)
-    plan = _in_folder(plans.plan(study, tile=store.tile(folder), yes=True), folder, known, None)
-    if plan.digest not in {stored.digest for stored in known}:
+    plan = plans.plan(study, tile=known[0].tile, yes=True) if known else None
+    if plan is None or plan.asked not in {stored.asked for stored in known}:
         raise StoreError(f"{folder} was not asked for this study: prepare it there first")
+    plan = _in_folder(plan, folder, known, None)
     pending = _pending(plan, folder)
     return Job(plan, folder, pending, {}, plan.num_runs - sum(batch.num_runs for batch in pending))
 
@@ -134,7 +183,7 @@ def _aside(folder: Path) -> Path:
 
 def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | None) -> Plan:
     """The plan in the folder's tile, less what other plans of the folder have done."""
-    kept = store.tile(folder)
+    kept = known[0].tile
     if tile is not None and tile != kept:
         raise StoreError(
             f"{folder} is trained in tiles of {kept.trials}x{kept.seeds}, not {tile.trials}x{tile.seeds}, and another "
@@ -142,7 +191,7 @@ def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | N
         )
     plan = plans.in_folder(plan, kept, None)
     for stored in known:
-        if stored.digest == plan.digest:
+        if stored.asked == plan.asked:
             return plans.in_folder(plan, kept, stored.done)
     done = np.zeros((len(plan.trials), len(plan.seeds)), bool)
     for result in _of_other_plans(plan, folder, known):
@@ -150,24 +199,35 @@ def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | N
     return plans.in_folder(plan, kept, done if done.any() else None)
 
 
-def _job(plan: Plan, folder: Path | None, known: Sequence[StoredPlan], source: Source | None = None) -> Job:
+def _job(
+    plan: Plan,
+    folder: Path | None,
+    known: Sequence[StoredPlan],
+    source: Source | None = None,
+    allow_mixed: bool = False,
+) -> Job:
     """Lowers the programs, checks them against the folder's, and finds what is left to train."""
     pending = _pending(plan, folder)
     lowered = {index: engine.lower(plan, index) for index in range(len(plan.groups))}
     if folder is not None and source is not None:
-        programs = {
-            _group_name(group): {"program": lowered[index].fingerprint, "data": trees.digest(group.data)}
-            for index, group in enumerate(plan.groups)
-        }
-        record = _record(plan, source)
-        if store.exists(folder):
-            store.check_same(folder, record, programs)
-        else:
-            store.create(folder, record)
+        programs, record = digests(plan, lowered), record_of(plan, source)
+        if known:
+            store.check_same(folder, record, programs, allow_mixed)
+        store.make_folders(folder)
         if plan.digest not in {stored.digest for stored in known}:
             store.add_plan(folder, plan, programs, len(known))
+        if not store.exists(folder):
+            store.create(folder, record)
     done = plan.num_runs - sum(batch.num_runs for batch in pending)
     return Job(plan, folder, pending, lowered, done, source)
+
+
+def digests(plan: Plan, lowered: Mapping[int, Lowered]) -> dict[str, dict[str, str]]:
+    """Returns for each group, by its static fields, the digests of its program and of its data."""
+    return {
+        _group_name(group): {"program": lowered[index].fingerprint, "data": trees.digest(group.data)}
+        for index, group in enumerate(plan.groups)
+    }
 
 
 def narrowed(job: Job) -> Job:
@@ -190,6 +250,7 @@ def narrowed(job: Job) -> Job:
             f"a tile of {trials}x{seeds} does not fit into memory any more, and {job.folder} has results in it, which "
             "other bits must not join: free memory, use --workers 1, or another --name"
         )
+    _refuse_where_others_work(job.folder)
     for path in (job.folder / "run.json", *job.folder.glob("plans/*.npz"), *job.folder.glob("checkpoints/*.npz")):
         path.unlink(missing_ok=True)
     return _job(plans.in_folder(job.plan, tile, None), job.folder, (), job.source or Source())
@@ -204,11 +265,15 @@ def _fields(config: Any) -> Iterator[configs.Field]:
     return iter(configs.fields(config).values())
 
 
-def _record(plan: Plan, source: Source) -> dict[str, Any]:
+def record_of(plan: Plan, source: Source) -> dict[str, Any]:
+    """Returns what `run.json` says of a plan that is begun here and now."""
     return {
         "experiment": source.name,
         "source": source.text,
         "full": source.full,
+        "path": source.path,
+        "words": list(source.words),
+        "samples": source.samples,
         "fields": {f.name: "dynamic" if f.dynamic else "static" for f in _fields(plan.study.config)},
         "tile": list(plan.tile),
         "git": devices.git_state(source.folder),
@@ -230,9 +295,24 @@ def work(
     """
     devices.use_compile_cache()
     ordered = sorted(job.pending, key=lambda batch: batch.group)
-    with engine.compiler(job.plan, job.lowered, list(dict.fromkeys(batch.group for batch in ordered))) as program:
-        for batch in ordered if batches is None else batches:
+    needed = list(dict.fromkeys(batch.group for batch in ordered))
+    with contextlib.ExitStack() as stack:
+        program = stack.enter_context(engine.compiler(job.plan, job.lowered, needed))
+        own = stack.enter_context(contextlib.closing(_own(job, ordered))) if batches is None else batches
+        for batch in own:
             yield from one_batch(job, program(batch.group), batch, keep_state=keep_state)
+
+
+def _own(job: Job, ordered: Sequence[Batch]) -> Generator[Batch]:
+    """The batches of a job that no other process does; ends when all are done."""
+    with contextlib.closing(claims.Queue(job.folder, job.plan.digest, ordered)) as queue:
+        while queue.pending:
+            batch = queue.take()
+            if batch is None:
+                time.sleep(_WAIT_SECONDS)
+                continue
+            yield batch
+            queue.done(batch)
 
 
 def one_batch(
@@ -240,13 +320,14 @@ def one_batch(
 ) -> Generator[Segment | Committed]:
     """Yields the events of one batch of a job: trains it, from its checkpoint if there is one, and commits it."""
     folder, digest = job.folder, job.plan.digest
+    environment = store.bits_environment(devices.environment()) if folder else {}
     snapshot = checkpoints.read(folder, digest, batch.name) if folder else None
     event, written, unwritten = None, time.monotonic(), False
     try:
         for event in engine.train(job.plan, made, batch, snapshot=snapshot, keep_state=keep_state):
             if isinstance(event, Result):
                 if folder:
-                    store.write_chunk(folder, digest, batch.name, event)
+                    store.write_chunk(folder, digest, batch.name, event, environment)
                     store.remove_checkpoints(folder, digest, batch.name)
                 unwritten = False
                 yield Committed(batch, event)
@@ -265,7 +346,7 @@ def one_batch(
 def _of_other_plans(plan: Plan, folder: Path, known: Sequence[StoredPlan]) -> Iterator[Result]:
     """Results of the plan's runs that other plans of the folder, trained for the same steps, have."""
     for stored in known:
-        if stored.digest == plan.digest or stored.steps != plan.steps:
+        if stored.asked == plan.asked or stored.steps != plan.steps:
             continue
         rows = store.aligned(stored.trials, plan.trials)
         for result in store.results(folder, stored.digest):

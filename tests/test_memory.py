@@ -66,7 +66,7 @@ def test_too_little_memory_narrows_the_tile_and_changes_no_run_s_bits(monkeypatc
     folder = tmp_path / "walk" if stored else None
     dataset = jx.run(study, folder, tile=Tile(2, 4))
     np.testing.assert_array_equal(dataset.loss, expected.loss)
-    assert not stored or worker.store.tile(folder) in (Tile(1, 2), Tile(2, 1))
+    assert not stored or Tile(*worker.store.record(folder)["tile"]) in (Tile(1, 2), Tile(2, 1))
 
 
 def test_a_single_run_that_does_not_fit_is_an_error(monkeypatch):
@@ -105,5 +105,5 @@ def test_a_real_limit_narrows_the_tile(tmp_path):
     folder = tmp_path / "walk"
     code = LIMITED.format(tests=str(ROOT / "tests"), folder=str(folder), room=900_000_000)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)
-    tile = worker.store.tile(folder)
+    tile = Tile(*worker.store.record(folder)["tile"])
     assert 1 <= tile.trials * tile.seeds < 8

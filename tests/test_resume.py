@@ -326,9 +326,12 @@ def test_another_number_of_threads_is_refused_with_the_setting(tmp_path, study):
     jx.run(study, tmp_path, tile=TILE)
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["threads"] == 1
-    (tmp_path / "run.json").write_text(json.dumps(record | {"threads": 7}))
-    with pytest.raises(MismatchError, match=r"by 7 threads, this process has 1, .*set NPROC=7"):
+    del record["sha256"]
+    (tmp_path / "run.json").write_bytes(files.sealed_json(record | {"threads": 7}))
+    with pytest.raises(MismatchError, match=r"set NPROC=7; or go on with --allow-mixed.*\nthreads: 7 -> 1"):
         jx.run(study, tmp_path)
+    job = worker.prepare(study, tmp_path, allow_mixed=True)
+    assert job.num_done == job.plan.num_runs
 
 
 def test_another_tile_is_refused(tmp_path, study):
@@ -352,16 +355,16 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path, study):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_damaged_chunk_is_refused_until_it_is_removed_and_then_done_again(tmp_path, study):
+def test_a_damaged_chunk_is_refused_and_the_next_run_puts_it_aside_and_does_it_again(tmp_path, study):
     finish(study, tmp_path)
     whole = chunks(tmp_path)
     damaged = tmp_path / "chunks" / next(iter(whole))
     damaged.write_bytes(b"zeros")
-    with pytest.raises(StoreError, match=f"{damaged.name} is damaged .*: remove it and run again"):
+    with pytest.raises(StoreError, match=f"{damaged.name} is damaged .*: run the same command again"):
         jx.load(tmp_path)
-    damaged.unlink()
     finish(study, tmp_path)
     assert chunks(tmp_path) == whole
+    assert (tmp_path / "quarantine" / f"000-{damaged.name}").read_bytes() == b"zeros"
 
 
 def test_what_a_folder_records(tmp_path, study):

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import json
 import os
 import struct
 import tracemalloc
@@ -88,20 +87,17 @@ def test_python_objects_are_never_written():
 @given(archives.filter(bool), st.data())
 def test_a_truncated_archive_is_refused(tmp_path, wanted, data):
     content = files.npz_bytes(wanted)
-    with pytest.raises(StoreError, match=r"archive.npz is damaged .*: remove it and run again"):
+    with pytest.raises(StoreError, match=r"archive.npz is damaged .*: run the same command again"):
         _read(content[: data.draw(st.integers(0, len(content) - 1))], tmp_path)
 
 
 @settings(in_one_folder, max_examples=300)
 @given(archives.filter(bool), st.integers(0), st.integers(1, 255))
-def test_a_flipped_byte_is_refused_or_changes_nothing(tmp_path, wanted, position, mask):
+def test_any_flipped_byte_is_refused(tmp_path, wanted, position, mask):
     content = bytearray(files.npz_bytes(wanted))
     content[position % len(content)] ^= mask
-    try:
-        got = _read(bytes(content), tmp_path)
-    except StoreError:
-        return
-    _assert_same(got, wanted)  # a date or an attribute of a member, which nobody reads
+    with pytest.raises(StoreError, match="is damaged"):
+        _read(bytes(content), tmp_path)
 
 
 def test_no_flipped_byte_of_the_directory_loses_an_array(tmp_path):
@@ -310,18 +306,17 @@ def folder(tmp_path: Path) -> Path:
 def test_a_record_is_read_back(folder):
     assert store.exists(folder)
     assert store.record(folder) == {"schema": store.SCHEMA, "tile": [2, 2], "experiment": "store"}
-    assert store.tile(folder) == Tile(2, 2)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'"text"', b'{"schema": null}', b"{}", b"\xff\xfe"])
 def test_a_damaged_record_is_refused(folder, content):
     (folder / "run.json").write_bytes(content)
-    with pytest.raises(StoreError, match=r"run.json is damaged .*: restore it, or start over with --fresh"):
+    with pytest.raises(StoreError, match=r"run.json is damaged .*: run the same command again"):
         store.record(folder)
 
 
 def test_a_record_of_the_future_is_refused(folder):
-    (folder / "run.json").write_text(json.dumps({"schema": store.SCHEMA + 1}))
+    (folder / "run.json").write_bytes(files.sealed_json({"schema": store.SCHEMA + 1}))
     with pytest.raises(StoreError, match="update jaxexp"):
         store.record(folder)
 
@@ -380,7 +375,7 @@ def _result(first: int = 0) -> Result:
 
 
 def test_a_chunk_is_read_back(folder):
-    store.write_chunk(folder, "d" * 12, "000000000", _result())
+    store.write_chunk(folder, "d" * 12, "000000000", _result(), {})
     (got,) = store.results(folder, "d" * 12)
     assert jax.tree.structure(got) == jax.tree.structure(_result())
     pairs = zip(trees.leaf_names(got), jax.tree.leaves(got), jax.tree.leaves(_result()), strict=True)
@@ -391,7 +386,7 @@ def test_a_chunk_is_read_back(folder):
 def test_only_chunks_under_their_final_name_are_committed(folder):
     mine, other = "a" * 12, "b" * 12
     for batch, digest in (("000000004", mine), ("000000000", mine), ("000000002", other)):
-        store.write_chunk(folder, digest, batch, _result(int(batch)))
+        store.write_chunk(folder, digest, batch, _result(int(batch)), {"threads": 1})
     (folder / "chunks" / f"{files.TEMPORARY}1-000000009-{mine}.npz").write_bytes(b"half")
     (folder / "chunks" / "notes.txt").write_text("mine")
     assert store.committed(folder, mine) == {"000000000", "000000004"}
@@ -400,17 +395,21 @@ def test_only_chunks_under_their_final_name_are_committed(folder):
 
 def test_a_damaged_chunk_is_refused_by_its_name(folder):
     digest = "a" * 12
-    store.write_chunk(folder, digest, "000000000", _result())
+    store.write_chunk(folder, digest, "000000000", _result(), {})
     path = store.chunk_path(folder, digest, "000000000")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(StoreError, match=f"{path.name} is damaged"):
         list(store.results(folder, digest))
-    arrays = store.result_arrays(_result())
+    path.write_bytes(whole)
+    arrays = files.read_npz(path)
     del arrays["status"]
     path.write_bytes(files.npz_bytes(arrays))
     with pytest.raises(StoreError, match="a chunk lacks 'status'"):
         list(store.results(folder, digest))
+    store.chunk_path(folder, digest, "000000001").write_bytes(whole)
+    with pytest.raises(StoreError, match="is the chunk of another batch"):
+        store.read_chunk(folder, digest, "000000001")
 
 
 def _checkpoints(folder: Path) -> Iterator[int]:

@@ -1,0 +1,118 @@
+"""What a run folder's keeper asks: how far it is, whether its files are whole, and what may be removed."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxexp import claims, devices, files, store, worker
+from jaxexp.errors import StoreError
+from jaxexp.results import NOT_FINITE, NOT_RUN, OK, STOPPED_EARLY
+
+_OLD_SECONDS = 3600.0
+"""Temporary files that are younger may be in use."""
+
+_FOLDERS = ("", "plans", "chunks", "checkpoints", "claims", "figures")
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Returns how far a run is, as plain values.
+
+    Args:
+        folder: The run folder, which may be in use.
+
+    Returns:
+        `runs` in all; `ok`, `not_finite`, `stopped_early` and `not_run` of them; `running`, the batches that processes
+        have claimed; `first_not_finite`, up to five diverged runs with the step where it showed; `checkpoints`;
+        `damaged`, files that are not what was written; `bytes`; and `eta_seconds`, by the chunks of the last hour,
+        while something is running (else None).
+
+    Raises:
+        StoreError: If there is no run, or a file that is needed is damaged.
+    """
+    dataset = worker.load(folder)
+    status, steps = dataset["status"].values, dataset["status_step"].values
+    counts = {code: int((status == code).sum()) for code in (OK, NOT_FINITE, STOPPED_EARLY, NOT_RUN)}
+    diverged = np.argwhere(status == NOT_FINITE)[:5]
+    running = [name for name, dead in claims.held(folder) if not dead]
+    return {
+        "folder": folder,
+        "runs": status.size,
+        "ok": counts[OK],
+        "not_finite": counts[NOT_FINITE],
+        "stopped_early": counts[STOPPED_EARLY],
+        "not_run": counts[NOT_RUN],
+        "running": running,
+        "first_not_finite": [
+            {"trial": int(trial), "seed": int(dataset["seed"][seed]), "step": int(steps[trial, seed])}
+            for trial, seed in diverged
+        ],
+        "checkpoints": len(list((folder / "checkpoints").glob("[0-9]*.npz"))),
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()),
+        "eta_seconds": _seconds_left(folder, counts[NOT_RUN], status.size - counts[NOT_RUN]) if running else None,
+    }
+
+
+def _seconds_left(folder: Path, num_left: int, num_done: int) -> float | None:
+    """By the rate of the last hour; file times are compared with each other only."""
+    times = sorted(path.stat().st_mtime for path in (folder / "chunks").glob("[0-9]*.npz"))
+    recent = [when for when in times if when > times[-1] - 3600]
+    if len(recent) < 2 or recent[-1] == recent[0]:
+        return None
+    rate = (len(recent) - 1) / (recent[-1] - recent[0]) * num_done / len(times)
+    return num_left / rate
+
+
+def machine() -> dict[str, Any]:
+    """Returns what this machine is, as `run.json` records it, and what else may matter: cache, memory, disk."""
+    devices.use_compile_cache()
+    cache = jax.config.values["jax_compilation_cache_dir"]
+    return {
+        **devices.environment(),
+        "cores": devices.num_cores(),
+        "memory_left_bytes": devices.available_bytes(),
+        "compile_cache": cache,
+        "compile_cache_writable": _writable(Path(cache)) if cache else False,
+        "disk_left_bytes": shutil.disk_usage(Path.cwd()).free,
+    }
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        files.make_folder(folder)
+    except StoreError:
+        return False
+    return True
+
+
+def damaged(folder: Path) -> list[dict[str, str]]:
+    """Returns the damaged files of a run folder, and what is wrong with each."""
+    return [{"file": str(path), "problem": str(problem)} for path, problem in store.damaged(folder)]
+
+
+def stale(folder: Path, everything: bool = False) -> Iterator[Path]:
+    """Yields what a process that ended early has left in a run folder, and nobody needs.
+
+    That is: temporary files over an hour old; claims of processes of this machine that are gone; checkpoints of
+    batches that are committed.
+
+    Args:
+        folder: The run folder.
+        everything: Also temporary files and claims whose owner may be alive on another machine.
+    """
+    now = time.time()
+    for name in _FOLDERS:
+        for path in (folder / name).glob(f"{files.TEMPORARY}*"):
+            if everything or now - path.lstat().st_mtime > _OLD_SECONDS:
+                yield path
+    for name, dead in claims.held(folder):
+        if dead or everything:
+            yield folder / "claims" / f"{name}.json"
+    done = {path.stem for path in (folder / "chunks").glob("[0-9]*.npz")}
+    for path in (folder / "checkpoints").glob("[0-9]*.npz"):
+        if path.stem.rsplit("-", 1)[0] in done:
+            yield path
