@@ -106,8 +106,9 @@ def available_bytes() -> int:
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """Returns the git commit of a folder and whether anything in it is not committed, or None for both."""
-    commit, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain")
+    """Returns the git commit of a folder and whether any file but results is not committed, or None for both."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--", ":(top)", ":(top,exclude)results")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 

@@ -27,7 +27,7 @@ class Report(NamedTuple):
 
 
 def write(folder: Path, study: Study, dataset: Any) -> Report:
-    """Writes `summary.csv`, `claims.json`, `claims.npz` (per-seed values, float32) and `figures/`, and returns them.
+    """Writes `summary.csv`, `claims.json`, `claims.npz` (values by seed) and `figures/`, and returns them.
 
     Args:
         folder: The run folder.
@@ -41,8 +41,10 @@ def write(folder: Path, study: Study, dataset: Any) -> Report:
     verdicts = statistics.check(study, dataset)
     files.write(folder / "summary.csv", tables.to_csv(tables.rows(dataset)).encode())
     files.write(folder / "claims.json", files.json_text(plain(verdicts)).encode())
-    values = {f"{number:02d}": statistics.per_seed(claim, dataset) for number, claim in enumerate(study.claims)}
-    files.write(folder / "claims.npz", files.npz_bytes({**values, "seed": dataset["seed"].values}))
+    kept = {f"{number:02d}": statistics.per_seed(claim, dataset) for number, claim in enumerate(study.claims)}
+    arrays = {name: values.values for name, values in kept.items()}
+    arrays |= {f"{name}:seed": values["seed"].values for name, values in kept.items()}
+    files.write(folder / "claims.npz", files.npz_bytes(arrays))
     saved = figures.save(dataset, study.figures, folder / "figures")
     rows = tables.rows(dataset, shown=tables.headline(dataset))
     return Report(rows, verdicts, saved, int((dataset["status"].values == NOT_FINITE).sum()))

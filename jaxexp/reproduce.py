@@ -130,9 +130,10 @@ def _claims(folder: Path, made: Study, again: Any) -> Any:
         return
     kept = files.read_npz(path)
     for number, claim in enumerate(made.claims):
-        if f"{number:02d}" in kept:
+        name = f"{number:02d}"
+        if name in kept:
             now = statistics.per_seed(claim, again)
-            yield claim.statement, (_at(kept["seed"], kept[f"{number:02d}"], again["seed"].values), now)
+            yield claim.statement, (_at(kept[f"{name}:seed"], kept[name], now["seed"].values), now.values)
 
 
 def _at(seeds: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -155,8 +155,8 @@ def check(study: Study, dataset: Any) -> list[Verdict]:
     return [_verdict(claim, dataset) for claim in study.claims]
 
 
-def per_seed(claim: Claim, dataset: Any) -> np.ndarray:
-    """Returns what a claim estimates for each seed, float32 [num_seeds].
+def per_seed(claim: Claim, dataset: Any) -> Any:
+    """Returns what a claim estimates for each seed, or for those that it judges by, as a float32 DataArray [seed].
 
     Raises:
         StudyError: If the claim estimates anything but one number a seed.
@@ -167,11 +167,11 @@ def per_seed(claim: Claim, dataset: Any) -> np.ndarray:
             f"the claim {claim.statement!r} estimates an array over {tuple(values.dims)}: seeds are the replicates, so "
             "give one number a seed (select or average the other dims)"
         )
-    return values.values.astype(np.float32)
+    return values.astype(np.float32)
 
 
 def _verdict(claim: Claim, dataset: Any) -> Verdict:
-    estimate = INTERVALS[claim.statistic](per_seed(claim, dataset), claim.confidence)
+    estimate = INTERVALS[claim.statistic](per_seed(claim, dataset).values, claim.confidence)
     low, high = claim.holds.low, claim.holds.high
     if low < estimate.low and estimate.high < high and estimate.excluded == 0:
         return Verdict(claim.statement, HOLDS, estimate, claim.statistic)
