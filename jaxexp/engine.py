@@ -70,6 +70,7 @@ class Compiled:
     Attributes:
         group: The group.
         shape: The program's.
+        fingerprint: The program's, which stands for the experiment's code.
         call: The program.
         data: The group's data, on the device.
         blank: What a first call takes in place of a state.
@@ -78,6 +79,7 @@ class Compiled:
 
     group: Group
     shape: Shape
+    fingerprint: str
     call: Any
     data: Any
     blank: Progress
@@ -120,7 +122,7 @@ def compiler(plan: Plan, lowered: Mapping[int, Lowered], needed: Sequence[int]) 
             with _memory_errors(given.shape):
                 ahead = waiting.get(index)
                 call = given.compile() if ahead is None or ahead.cancel() else ahead.result()
-                made[index] = ready(group, given.shape, call, on_device[id(group.data)])
+                made[index] = ready(group, given, call, on_device[id(group.data)])
             following = [other for other in needed if other in lowered and other not in made and other not in waiting]
             for other in following[:1]:
                 waiting[other] = pool.submit(lowered[other].compile)
@@ -132,16 +134,18 @@ def compiler(plan: Plan, lowered: Mapping[int, Lowered], needed: Sequence[int]) 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def ready(group: Group, shape: Shape, call: Any, data: Any) -> Compiled:
+def ready(group: Group, lowered: Lowered, call: Any, data: Any) -> Compiled:
     """Returns a group's compiled program, ready to train.
 
     Raises:
         OutOfMemoryError: If it needs more memory than the device has left.
     """
-    needed, there = num_bytes(call), devices.available_bytes()
+    shape, needed, there = lowered.shape, num_bytes(call), devices.available_bytes()
     if needed > there:
         raise OutOfMemoryError(_too_large(shape, f"needs {needed / 2**20:,.0f} MiB of {there / 2**20:,.0f} MiB"))
-    return Compiled(group, shape, call, data, jax.device_put(programs.blank(group.signature, shape)))
+    return Compiled(
+        group, shape, lowered.fingerprint, call, data, jax.device_put(programs.blank(group.signature, shape))
+    )
 
 
 def num_bytes(call: Any) -> int:

@@ -132,20 +132,21 @@ def lower(experiment: Experiment, group: Group, shape: Shape) -> Lowered:
     clock = Clock(*[jax.ShapeDtypeStruct((), np.int32)] * 6)
     traced = jax.jit(call).trace(blank(group.signature, shape), config_arrays(group.config, shape), data, clock)
     lowered = traced.lower()
-    return Lowered(lowered, shape, _fingerprint(lowered.as_text(), traced.jaxpr.consts))
+    names = (group.signature.step_metrics, group.signature.eval_metrics)
+    return Lowered(lowered, shape, _fingerprint(lowered.as_text(), names, traced.jaxpr.consts))
 
 
 _FUNCTIONS = ("jaxexp_init", "jaxexp_step", "jaxexp_evaluate")
 
 
-def _fingerprint(text: str, constants: Sequence[Any]) -> str:
-    """A hash of the experiment's functions over a tile, in a lowered program.
+def _fingerprint(text: str, metrics: tuple[Sequence[str], ...], constants: Sequence[Any]) -> str:
+    """A hash of the experiment's functions over a tile, in a lowered program, and of the names of its metrics.
 
     What is around them, locations, and the names of inner functions do not count.
     """
     bodies = dict(re.findall(r"^  func\.func \w+ @([\w.$]+)(\(.*?^  })$", text, flags=re.MULTILINE | re.DOTALL))
     order = {name: f"@{name}" for name in _FUNCTIONS if name in bodies}
-    total, waiting = hashlib.sha256(str(_VERSION).encode()), list(order)
+    total, waiting = hashlib.sha256(repr((_VERSION, *map(sorted, metrics))).encode()), list(order)
     while waiting:
         body = bodies[waiting.pop(0)]
         for name in re.findall(r"@([\w.$]+)", body):

@@ -6,6 +6,7 @@ A chunk is a batch; its final name is its commit. What is read is checked first;
 
 import difflib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +20,8 @@ from jaxexp.results import Result
 from jaxexp.study import Table
 
 SCHEMA = 1
-_FOLDERS = ("plans", "chunks", "checkpoints")
-NAMES = {*_FOLDERS, "run.json", "lock", "claims", "quarantine"}
+_FOLDERS = ("plans", "chunks", "checkpoints", "claims")
+NAMES = {*_FOLDERS, "run.json", "lock", "quarantine"}
 """What a run folder holds beside what is derived from it."""
 
 _RESULT_ARRAYS = ("trial", "seed", "status", "status_step", "step", "eval_step")
@@ -62,6 +63,8 @@ def make_folders(folder: Path) -> None:
         StoreError: If they cannot be made or written.
     """
     for name in _FOLDERS:
+        if (folder / name).is_symlink():
+            raise StoreError(f"{folder / name} is a link, which may lead out of the run: put a folder in its place")
         files.make_folder(folder / name)
 
 
@@ -108,7 +111,7 @@ def quarantine(path: Path) -> Path:
     folder = path.parents[0 if path.name == "run.json" else 1] / "quarantine"
     files.make_folder(folder)
     number = 0
-    while (aside := folder / f"{number:03d}-{path.name}").exists():
+    while os.path.lexists(aside := folder / f"{number:03d}-{path.name[:100]}"):
         number += 1
     path.rename(aside)
     return aside
@@ -335,7 +338,12 @@ def check_same(
     old, new = bits_environment(before), bits_environment(now)
     changed = [f"{name}: {old[name]} -> {new[name]}" for name in _OF_BITS if old[name] != new[name]]
     lines = "\n".join(changed)
-    for stored in plans(folder):
+    stored_plans = plans(folder)
+    ours = {digests["program"] for digests in programs.values()}
+    for name, environment in () if stored_plans else environments(folder):  # what was asked for is lost
+        if environment.get("program") not in ours:
+            raise MismatchError(f"{folder} was trained by another program (chunk {name}): {hint}")
+    for stored in stored_plans:
         for group in programs.keys() & stored.programs.keys():
             there, here = stored.programs[group], programs[group]
             if there["data"] != here["data"]:

@@ -74,7 +74,7 @@ def _seconds(plan: Plan, lowered: Lowered, group: int) -> dict[Tile, float]:
 
 def _call(plan: Plan, lowered: Lowered, compiled: Any, group: int) -> Callable[[], float]:
     """A function that trains a tile for some steps and returns the seconds that one step of all tiles would take."""
-    made = engine.ready(plan.groups[group], lowered.shape, compiled, jax.device_put(plan.groups[group].data))
+    made = engine.ready(plan.groups[group], lowered, compiled, jax.device_put(plan.groups[group].data))
     own = [batch for batch in plans.batches(plan) if batch.group == group]
     num_tiles = sum(len(batch.tiles) for batch in own)
     tiles = engine.tile_arrays(plan, made, own[0].tiles[:1])

@@ -122,7 +122,7 @@ def prepare(
     with files.locked(folder):  # of two that begin at once the second finds the folder of the first
         quarantined = tuple(store.quarantine(path) for path, _ in list(store.damaged(folder)))
         known = store.plans(folder)
-        if known:
+        if known or store.exists(folder):
             plan = _in_folder(plan, folder, known, tile)
         job = _job(plan, folder, known, source or Source(), allow_mixed)
     return job._replace(pending=_shard(job, shard), quarantined=quarantined)
@@ -183,7 +183,7 @@ def _aside(folder: Path) -> Path:
 
 def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | None) -> Plan:
     """The plan in the folder's tile, less what other plans of the folder have done."""
-    kept = known[0].tile
+    kept = known[0].tile if known else Tile(*store.record(folder)["tile"])
     if tile is not None and tile != kept:
         raise StoreError(
             f"{folder} is trained in tiles of {kept.trials}x{kept.seeds}, not {tile.trials}x{tile.seeds}, and another "
@@ -211,7 +211,7 @@ def _job(
     lowered = {index: engine.lower(plan, index) for index in range(len(plan.groups))}
     if folder is not None and source is not None:
         programs, record = digests(plan, lowered), record_of(plan, source)
-        if known:
+        if known or store.exists(folder):
             store.check_same(folder, record, programs, allow_mixed)
         store.make_folders(folder)
         if plan.digest not in {stored.digest for stored in known}:
@@ -321,6 +321,7 @@ def one_batch(
     """Yields the events of one batch of a job: trains it, from its checkpoint if there is one, and commits it."""
     folder, digest = job.folder, job.plan.digest
     environment = store.bits_environment(devices.environment()) if folder else {}
+    environment |= {"program": made.fingerprint}
     snapshot = checkpoints.read(folder, digest, batch.name) if folder else None
     event, written, unwritten = None, time.monotonic(), False
     try:

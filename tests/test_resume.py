@@ -100,7 +100,7 @@ def compile_each_program_once(monkeypatch: pytest.MonkeyPatch) -> None:
             name = f"{made.fingerprint} {made.shape}"
             if name not in programs:
                 programs[name] = made.compile()
-            return engine.ready(group, made.shape, programs[name], jax.device_put(group.data))
+            return engine.ready(group, made, programs[name], jax.device_put(group.data))
 
         yield program
 

@@ -1,0 +1,359 @@
+"""Full and read-only disks, damaged bytes, hostile folders, edits, and a lane that diverges."""
+
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import studies
+
+import jaxexp as jx
+from jaxexp import files, replay, store, upkeep, worker
+from jaxexp.errors import MismatchError, StoreError
+from jaxexp.plans import Tile
+from jaxexp.results import NOT_FINITE, OK
+
+TILE = Tile(2, 2)
+STUDY = studies.walk(4, 4)
+
+
+def finished(folder: Path) -> Path:
+    worker.run(STUDY, folder, tile=TILE)
+    return folder
+
+
+def chunks(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "chunks").glob("*.npz"))}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished(tmp_path_factory.mktemp("whole") / "run")
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A small file system of its own in memory."""
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"this user cannot mount: {done.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+EXPERIMENT = """
+\"\"\"Do walks fill a disk?\"\"\"
+import sys
+sys.path.insert(0, {faults!r})
+import studies
+study = studies.walk({size}).replace(log_every=1)
+"""
+
+
+def command(tmp_path: Path, out: Path, size: str, *words: str) -> subprocess.CompletedProcess:
+    path = tmp_path / "walks.py"
+    path.write_text(EXPERIMENT.format(faults=str(Path(__file__).parent), size=size).lstrip())
+    arguments = ["run", str(path), "--out", str(out), "--quiet", *words]
+    return subprocess.run([sys.executable, "-m", "jaxexp", *arguments], capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no mount")
+def test_a_full_disk_ends_with_one_line_and_the_run_goes_on_when_there_is_room(tmp_path):
+    size = "4, 16, num_steps=30000"
+    with mounted(tmp_path / "disk", "size=3m") as disk:
+        done = command(tmp_path, disk, size, "--tile", "1x1")
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: cannot write ")
+        assert "No space left on device" in done.stderr
+        assert done.stderr.count("\n") == 1
+        folder = disk / "walks" / "default"
+        kept = chunks(folder)
+        assert 3 < len(kept) < 64
+        assert list(store.damaged(folder)) == []
+        assert not list(disk.rglob(f"{files.TEMPORARY}*"))
+        subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+        assert command(tmp_path, disk, size).returncode == 0
+        assert kept.items() <= chunks(folder).items()
+        assert len(chunks(folder)) == 64
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no mount")
+def test_a_read_only_folder_is_refused_before_anything_is_compiled(tmp_path, monkeypatch):
+    with mounted(tmp_path / "disk", "ro") as disk:
+        monkeypatch.setattr(worker.engine, "lower", lambda *given: pytest.fail("lowered"))
+        with pytest.raises(StoreError, match=r"cannot write to .*Read-only file system; choose another folder"):
+            worker.run(STUDY, disk / "run")
+
+
+def test_of_300_damaged_files_each_is_noticed_put_aside_and_done_again(tmp_path, whole):
+    draw, before = random.Random(3), chunks(whole)
+    expected = jx.load(whole)
+    for number in range(300):
+        folder = tmp_path / str(number)
+        shutil.copytree(whole, folder)
+        victims = [folder / "run.json", *sorted(folder.glob("plans/*")), *sorted(folder.glob("chunks/*"))]
+        path = draw.choice(victims)
+        content = bytearray(path.read_bytes())
+        if draw.random() < 0.5:
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        else:
+            del content[draw.randrange(len(content)) :]
+        path.write_bytes(content)
+        assert [damaged for damaged, _ in store.damaged(folder)] == [path]
+        with pytest.raises(StoreError, match=r"is damaged|is no plan|has schema"):
+            jx.load(folder)
+        if number % 12 == 0:
+            found = worker.run(STUDY, folder)
+            assert len(list((folder / "quarantine").iterdir())) == 1
+            assert chunks(folder) == before
+            assert list(store.damaged(folder)) == []
+            np.testing.assert_array_equal(found["largest"], expected["largest"])
+        shutil.rmtree(folder)
+
+
+def _npy(header: str) -> bytes:
+    text = header.encode().ljust(118) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def _archive(name: str, content: bytes) -> bytes:
+    """A sealed archive, as somebody who knows the format could make it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content)
+        archive.comment = b"0" * 64
+    sealed = memoryview(buffer.getvalue())[:-64]
+    return bytes(sealed) + files._seal(sealed)
+
+
+def hostile(folder: Path, canary: Path) -> dict[str, bytes]:
+    """Contents of a chunk that would do harm if they were believed."""
+    pickled = f"cposix\nsystem\n(Vtouch {canary}\ntR.".encode()
+    objects = _npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }") + pickled
+    huge = _npy("{'descr': '<f8', 'fortran_order': False, 'shape': (137438953472,), }")
+    return {
+        "pickled objects": _archive("trial", objects),
+        "a terabyte declared": _archive("trial", huge),
+        "a path out of the folder": _archive("../../../../canary", _npy("{'descr': '<f8', 'shape': (), }")),
+        "nothing": b"",
+        "zeros": bytes(4096),
+    }
+
+
+@pytest.mark.parametrize("kind", list(hostile(Path(), Path("x"))))
+def test_a_hostile_chunk_is_refused_and_put_aside(tmp_path, whole, kind):
+    folder, canary = tmp_path / "run", tmp_path / "canary"
+    shutil.copytree(whole, folder)
+    path = next((folder / "chunks").glob("*.npz"))
+    path.write_bytes(hostile(folder, canary)[kind])
+    with pytest.raises(StoreError, match=r"is damaged|another batch"):
+        jx.load(folder)
+    worker.run(STUDY, folder)
+    assert chunks(folder) == chunks(whole)
+    assert not canary.exists()
+
+
+def test_links_and_odd_names_lead_nowhere(tmp_path, whole):
+    folder, outside = tmp_path / "run", tmp_path / "outside"
+    shutil.copytree(whole, folder)
+    outside.write_bytes(b"mine")
+    path = next((folder / "chunks").glob("*.npz"))
+    path.unlink()
+    path.symlink_to(outside)
+    odd = ["\n", "ü" * 60, "a" * 255, "000000000-\x01.npz", "-rf"]
+    for name in odd:
+        (folder / "chunks" / name).write_bytes(b"?")
+    with pytest.raises(StoreError, match="is no plain file"):
+        jx.load(folder)
+    worker.run(STUDY, folder)
+    assert chunks(folder) == chunks(whole)
+    assert outside.read_bytes() == b"mine"
+    assert len(list((folder / "quarantine").iterdir())) == len(odd) + 1
+
+
+def test_a_folder_of_a_run_that_is_a_link_is_refused(tmp_path, whole):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "chunks").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a link"):
+        worker.run(STUDY, tmp_path / "run")
+    assert os.listdir(tmp_path / "elsewhere") == []  # noqa: PTH208
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\0b", "x" * 300, "ünï", "", ".", "..", "-x"])
+def test_names_that_lead_elsewhere_are_refused(name):
+    with pytest.raises(StoreError, match="cannot name a run"):
+        files.check_name(name)
+
+
+def test_a_lane_that_diverges_changes_no_other_and_replay_says_where(tmp_path):
+    study = studies.walk(num_seeds=334, num_steps=30, blow_up=True)
+    found = worker.run(study, tmp_path / "run", tile=Tile(3, 334))
+    rates = jx.grid(rate=(0.1, 0.5))
+    without = worker.run(study.replace(sweep=rates), tmp_path / "without", tile=Tile(3, 334))
+    assert (found["status"].values[:2] == OK).all()
+    assert (found["status"].values[2] == NOT_FINITE).all()
+    np.testing.assert_array_equal(found["mean"][:2], without["mean"])
+    state = upkeep.state(tmp_path / "run")
+    assert state["not_finite"] == 334
+    assert state["first_not_finite"][0]["trial"] == 2
+    steps = found["status_step"].values[2]
+    assert state["first_not_finite"][0]["step"] == steps[0]
+
+
+@pytest.mark.parametrize("position", [0, 2])
+def test_replay_has_the_same_bits_and_names_the_step(tmp_path, monkeypatch, position):
+    study = studies.walk(num_seeds=4, num_steps=30, blow_up=True)
+    monkeypatch.setattr(replay.recorded, "study", lambda record: study)
+    monkeypatch.setattr(replay.recorded, "source", lambda record: worker.Source())
+    found = worker.run(study, tmp_path / "run", tile=Tile(3, 4))
+    seen = replay.replay(tmp_path / "run", position, 3)
+    assert seen.differing == []
+    assert seen.hyperparameters == {"rate": (0.1, 0.5, 1.5)[position]}
+    if position == 0:
+        assert (seen.not_finite_step, seen.parameter_step, seen.parameters) == (None, None, [])
+        return
+    step = int(found["status_step"][2, 3])
+    assert seen.not_finite_step == step
+    assert seen.not_finite_metrics == ["mean"]
+    assert seen.parameters == ["x"]
+    assert seen.parameter_step in (step, step + 1)
+
+
+SOURCE = '''"""What changes when an experiment file is edited?"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jaxexp as jx
+
+
+@jx.config
+class Config:
+    """A rate."""
+
+    rate: float = jx.dynamic(0.1)
+    width: int = 2
+
+
+def data(config):
+    """Two numbers."""
+    return jnp.array([1.0, 2.0])
+
+
+def squared_distance(params, data):
+    """Squared distance."""
+    squares = (params - data) ** 2
+    return squares.sum()
+
+
+def init(key, data, config):
+    """A start."""
+    params = jax.random.normal(key, (config.width,))
+    return params, optax.sgd(config.rate).init(params)
+
+
+def step(key, state, data, config):
+    """One step."""
+    params, opt_state = state
+    value, slope = jax.value_and_grad(squared_distance)(params, data)
+    updates, opt_state = optax.sgd(config.rate).update(slope, opt_state, params)
+    return (optax.apply_updates(params, updates), opt_state), {"loss": value}
+
+
+study = jx.Study(
+    experiment=jx.Experiment(init, step, None),
+    config=Config(),
+    sweep=jx.grid(rate=(0.1, 0.2)),
+    seeds=2,
+    num_steps=4,
+    data=data,
+)
+'''
+
+EDITS: dict[str, tuple[str, str, int | None]] = {
+    "docstring": ('"""One step."""', '"""A step of gradient descent."""', 0),
+    "comment": ("    params, opt_state = state\n", "    # what we have\n    params, opt_state = state\n", 0),
+    "name of a local": ("squares", "sq", 0),
+    "name of a function": ("squared_distance", "objective", 0),
+    "name of a metric": ('"loss": value', '"objective": value', None),
+    "format": ("(params - data) ** 2", "(\n        params - data\n    ) ** 2", 0),
+    "blank lines": ("def init", "\n\n\ndef init", 0),
+    "equal expression": ("optax.sgd(config.rate).init(params)", "optax.sgd(learning_rate=config.rate).init(params)", 0),
+    "default that the sweep overrides": ("jx.dynamic(0.1)", "jx.dynamic(0.7)", 0),
+    "a range": ("jx.dynamic(0.1)", "jx.dynamic(0.1, minimum=0)", 0),
+    "one more trial": ("rate=(0.1, 0.2)", "rate=(0.1, 0.2, 0.3)", 2),
+    "one more seed": ("seeds=2", "seeds=3", 2),
+    "one trial less": ("rate=(0.1, 0.2)", "rate=(0.2,)", 0),
+    "one seed less": ("seeds=2", "seeds=1", 0),
+    "another order": ("rate=(0.1, 0.2)", "rate=(0.2, 0.1)", 0),
+    "more steps": ("num_steps=4", "num_steps=6", 4),
+    "another static value": ("width: int = 2", "width: int = 1", 4),
+    "a constant in the loss": ("** 2", "** 4", None),
+    "another optimizer": ("optax.sgd(config.rate)", "optax.adam(config.rate)", None),
+    "other data": ("[1.0, 2.0]", "[1.0, 2.5]", None),
+    "another dtype of data": ("jnp.array([1.0, 2.0])", "jnp.array([1.0, 2.0], jnp.bfloat16)", None),
+    "another start": ("jax.random.normal", "jax.random.uniform", None),
+    "another metric": ('{"loss": value}', '{"loss": 2 * value}', None),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_re_runs_what_it_changes_and_no_more(tmp_path, edit):
+    from jaxexp import catalog
+
+    old, new, expected = EDITS[edit]
+    path = tmp_path / "edited.py"
+    path.write_text(SOURCE)
+    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", SOURCE))
+    assert old in SOURCE
+    path.write_text(SOURCE.replace(old, new))
+    study, source = catalog.load(str(path)).study, worker.Source("edited", path.read_text())
+    if expected is None:
+        with pytest.raises(MismatchError, match=r"was trained (by another program|on other data)") as problem:
+            worker.prepare(study, tmp_path / "run", source=source)
+        assert "--fresh" in str(problem.value)
+    else:
+        job = worker.prepare(study, tmp_path / "run", source=source)
+        assert job.plan.num_runs - job.num_done == expected
+
+
+def test_a_changed_constant_is_shown(tmp_path):
+    from jaxexp import catalog
+
+    path = tmp_path / "edited.py"
+    path.write_text(SOURCE)
+    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", SOURCE))
+    path.write_text(SOURCE.replace("** 2", "** 4"))
+    with pytest.raises(MismatchError, match=r"-    squares = \(params - data\) \*\* 2"):
+        worker.prepare(
+            catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", path.read_text())
+        )
+
+
+def test_another_machine_is_refused_or_recorded_in_each_chunk(tmp_path, monkeypatch):
+    folder = finished(tmp_path / "run")
+    there = worker.devices.environment()
+    elsewhere = {**there, "versions": {**there["versions"], "jax": "0.99.0"}}
+    monkeypatch.setattr(worker.devices, "environment", lambda: elsewhere)
+    more = STUDY.replace(seeds=6)
+    with pytest.raises(MismatchError, match=r"go on with --allow-mixed.*\nversions: .*0.99.0"):
+        worker.prepare(more, folder)
+    for _ in worker.work(worker.prepare(more, folder, allow_mixed=True)):
+        pass
+    versions = {environment["versions"]["jax"] for _, environment in store.environments(folder)}
+    assert versions == {there["versions"]["jax"], "0.99.0"}
+    json.dumps(upkeep.state(folder), default=str)
