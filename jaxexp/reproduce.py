@@ -25,8 +25,9 @@ IDENTICAL, WITHIN, EQUIVALENT, UNDECIDED, DIFFERENT = (
 )
 ORDER = (IDENTICAL, WITHIN, EQUIVALENT, UNDECIDED, DIFFERENT)
 
-MARGIN = 0.5
-"""Means that differ by less than so many standard deviations over seeds count as equivalent."""
+MARGIN, NEGLIGIBLE = 0.5, 0.1
+"""Means that differ by less than so many standard deviations over seeds count as equivalent, unless a test finds that
+they differ; below the second, even then: rounding can shift all seeds a little one way."""
 
 LEVEL = 0.05
 """The chance that anything at all comes out different where nothing is, with Holm over all quantities."""
@@ -174,10 +175,10 @@ def compared(
 
     *Identical*: the same bits at every seed. On the machine and software of the record anything else is *different*,
     since nothing there explains it. *Within tolerance*: no seed's numbers differ by more than epsilon of their dtype
-    times the number of steps, relative to the larger. *Equivalent*: the means' difference, paired by seed, lies within
-    `MARGIN` standard deviations of the seeds by two one-sided tests. *Different*: a paired t-test finds a difference at
-    `LEVEL`, with Holm over all quantities; or a number is finite now at some seeds where it was not, or the reverse.
-    *Undecided*: neither; there are too few seeds.
+    times the number of steps, relative to the larger. *Different*: a paired t-test finds that the means differ, at
+    `LEVEL` with Holm over all quantities, and not that it is by less than `NEGLIGIBLE` standard deviations of the
+    seeds; or so many more or fewer seeds are finite as chance does not explain. *Equivalent*: else, where the means'
+    difference is within `MARGIN` standard deviations by two one-sided tests. *Undecided*: neither; too few seeds.
 
     Args:
         pairs: By name, numbers [num_seeds] before and now, of the same seeds.
@@ -205,12 +206,12 @@ def compared(
     adjusted = statistics.holm([found[number].comparison.p_different for number in open_])
     for number, probability in zip(open_, adjusted, strict=True):
         judged = found[number]
-        if judged.comparison.equivalent and judged.finite[0] == judged.finite[1]:
-            verdict = EQUIVALENT
-        elif probability <= LEVEL or _gone(judged.finite, len(pairs[judged.quantity][0])):
+        ends = max(abs(judged.comparison.low), abs(judged.comparison.high))
+        negligible = ends < judged.margin * NEGLIGIBLE / MARGIN
+        if (probability <= LEVEL and not negligible) or _gone(judged.finite, len(pairs[judged.quantity][0])):
             verdict = DIFFERENT
         else:
-            verdict = UNDECIDED
+            verdict = EQUIVALENT if judged.comparison.equivalent else UNDECIDED
         found[number] = judged._replace(verdict=verdict)
     return found
 

@@ -1,0 +1,156 @@
+"""Reproductions: the same bits here; elsewhere false alarms at their level, and planted faults found."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_studies
+
+import jaxexp as jx
+from jaxexp import files, report, reproduce, store, worker
+from jaxexp.errors import StoreError
+from jaxexp.plans import Tile
+from jaxexp.reproduce import DIFFERENT, EQUIVALENT, IDENTICAL, UNDECIDED, WITHIN
+
+
+def verdicts(old: np.ndarray, new: np.ndarray, num_steps: int = 1000) -> list[str]:
+    """Of quantities [q, n], trained on another machine."""
+    pairs = {str(number): pair for number, pair in enumerate(zip(old, new, strict=True))}
+    return [found.verdict for found in reproduce.compared(pairs, num_steps)]
+
+
+@pytest.mark.parametrize(("num_seeds", "correlation"), [(8, 0.0), (32, 0.0), (32, 0.9)])
+def test_of_1000_null_reproductions_at_most_five_percent_come_out_different(num_seeds, correlation):
+    draw, alarms = np.random.default_rng(num_seeds), 0
+    for _ in range(1000):
+        common, first, second = draw.normal(size=(3, 10, num_seeds))
+        old, new = (correlation**0.5 * common + (1 - correlation) ** 0.5 * own for own in (first, second))
+        alarms += DIFFERENT in verdicts(old.astype(np.float32), new.astype(np.float32))
+    assert alarms <= 50
+
+
+@pytest.mark.parametrize(("shift", "correlation", "power"), [(1.0, 0.0, 0.6), (1.0, 0.9, 0.99), (0.5, 0.9, 0.99)])
+def test_a_shift_of_one_quantity_of_ten_is_found_with_this_power(shift, correlation, power):
+    draw, found = np.random.default_rng(1), 0
+    for _ in range(200):
+        common, first, second = draw.normal(size=(3, 10, 32))
+        old, new = (correlation**0.5 * common + (1 - correlation) ** 0.5 * own for own in (first, second))
+        new[4] += shift
+        found += verdicts(old, new)[4] == DIFFERENT
+    assert found / 200 >= power
+
+
+def test_the_four_verdicts_and_the_fifth():
+    old = np.random.default_rng(0).normal(size=(1, 64)).astype(np.float32)
+    assert verdicts(old, old) == [IDENTICAL]
+    assert verdicts(old, old * np.float32(1 + 3e-7)) == [WITHIN]
+    assert verdicts(old, old + np.random.default_rng(1).normal(0, 0.3, (1, 64)).astype(np.float32)) == [EQUIVALENT]
+    assert verdicts(old, old + np.float32(0.03)) == [EQUIVALENT]  # every seed a little, but next to nothing
+    assert verdicts(old, old + np.float32(0.3)) == [DIFFERENT]
+    assert verdicts(old[:, :4], old[:, 4:8]) == [UNDECIDED]
+    lost = old.copy()
+    lost[0, :20] = np.nan
+    assert verdicts(old, lost) == [DIFFERENT]
+
+
+def test_where_nothing_has_changed_any_other_bit_is_a_difference():
+    old = np.ones(4, np.float32)
+    (found,) = reproduce.compared({"x": (old, np.nextafter(old, np.float32(2)))}, 1000, same_machine=True)
+    assert found.verdict == DIFFERENT
+
+
+BASE = tiny_studies.study("mlp", (0.03, 0.1), 32).replace(num_steps=60, evaluate_every=60)
+FAULTS = {
+    "learning rate x 1.1": BASE.replace(sweep=jx.grid(learning_rate=(0.033, 0.11))),
+    "seeds shifted": BASE.replace(seeds=tuple(range(1, 33))),
+    "other data": BASE.replace(
+        data=lambda config: tuple(
+            array + 0.05 * array if number == 0 else array
+            for number, array in enumerate(BASE.data(config))  # type: ignore[misc]
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_on_another_machine_too(fault):
+    before, after = (worker.run(study, tile=Tile(2, 16)) for study in (BASE, FAULTS[fault]))
+    names = [name for name in before.data_vars if "eval_step" in before[name].dims]
+    pairs = {
+        f"{name} {trial}": (before[name].values[trial, :, -1], after[name].values[trial, :, -1])
+        for name in names
+        for trial in range(2)
+    }
+    found = {judged.quantity: judged.verdict for judged in reproduce.compared(pairs, BASE.num_steps)}
+    if fault == "seeds shifted":  # the same distribution: only where the machine is the same can it be told
+        found = {
+            judged.quantity: judged.verdict for judged in reproduce.compared(pairs, BASE.num_steps, same_machine=True)
+        }
+    assert DIFFERENT in found.values(), found
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run whose experiment file lies beside it."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "walks.py").write_text(
+        f'"""Where do walks end?"""\nimport sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n'
+        "import jaxexp as jx\nimport studies\nstudy = studies.walk(3, 5).replace(claims=(\n"
+        '    jx.Claim("Far.", lambda d: d.largest.isel(trial=0, eval_step=-1), jx.above(-99)),))\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    source = worker.Source("walks", (tmp_path / "experiments" / "walks.py").read_text(), tmp_path)
+    from jaxexp import catalog
+
+    study = catalog.load("walks").study
+    found = worker.run(study, tmp_path / "run", tile=Tile(2, 2), source=source)
+    report.write(tmp_path / "run", study, found)
+    return tmp_path / "run"
+
+
+def again(folder: Path, temporary: Path, *words: str, seeds: int | None = None) -> reproduce.Reproduction:
+    study, job = reproduce.again(folder, reproduce.order(folder, seeds, words), temporary)
+    for _ in worker.work(job):
+        pass
+    return reproduce.judge(folder, study, worker.collect(job))
+
+
+def test_a_run_is_reproduced_to_the_bit_and_the_record_lies_beside_it(recorded, tmp_path):
+    found = again(recorded, tmp_path / "again")
+    assert (found.verdict, found.changed, found.num_runs) == (IDENTICAL, [], 15)
+    assert len(found.judged) == 1 + 3
+    path = reproduce.keep(recorded, found)
+    assert path == recorded / "reproductions" / "001.json"
+    assert json.loads(path.read_text())["verdict"] == IDENTICAL
+    assert reproduce.keep(recorded, found).name == "002.json"
+
+
+def test_a_part_of_the_seeds_is_compared_with_the_same_seeds(recorded, tmp_path):
+    found = again(recorded, tmp_path / "again", seeds=3)
+    assert (found.verdict, found.num_runs) == (IDENTICAL, 9)
+    assert {judged.comparison.n for judged in found.judged} == {3}
+
+
+def test_a_reference_without_chunks_is_judged_by_its_claims(recorded, tmp_path):
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    for name in ("run.json", "claims.npz"):
+        (reference / name).write_bytes((recorded / name).read_bytes())
+    assert again(reference, tmp_path / "again").verdict == IDENTICAL
+    (reference / "claims.npz").unlink()
+    with pytest.raises(StoreError, match="neither claims nor results"):
+        again(reference, tmp_path / "more")
+
+
+def test_a_changed_field_is_different_here(recorded, tmp_path):
+    assert again(recorded, tmp_path / "again", "num_steps=20").verdict == DIFFERENT
+
+
+def test_another_version_is_named_and_judged_with_tolerance(recorded, tmp_path):
+    record = store.record(recorded)
+    record["versions"] = {**record["versions"], "jax": "0.1.0"}
+    (recorded / "run.json").write_bytes(files.sealed_json(record))
+    found = again(recorded, tmp_path / "again")
+    assert found.verdict == IDENTICAL
+    assert "0.1.0" in found.changed[0]
