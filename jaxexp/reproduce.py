@@ -148,7 +148,8 @@ def _at(seeds: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray
 def _metrics(before: Any, again: Any) -> Any:
     """For each trial and evaluated metric its name, and the last evaluations of the common seeds before and now."""
     names = [name for name in again.data_vars if "eval_step" in again[name].dims and name in before]
-    fields = [name for name in again.coords if again[name].dims == ("trial",) and name != "trial"]
+    on_trial = [name for some in (before, again) for name in some.coords if some[name].dims == ("trial",)]
+    fields = [name for name in dict.fromkeys(on_trial) if name != "trial" and name in before.coords]
     rows = {_row(before, fields, trial): trial for trial in range(before.sizes["trial"])}
     for trial in range(again.sizes["trial"]):
         row = _row(again, fields, trial)

@@ -1,0 +1,93 @@
+"""The verbs that look after a run folder, at the command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TEXT = '''"""Where do walks end?"""
+
+import sys
+
+sys.path.insert(0, {faults!r})
+import studies
+
+study = studies.walk(3, 4)
+'''
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an experiment that was run."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "experiments").mkdir()
+    (place / "experiments" / "walks.py").write_text(TEXT.format(faults=str(Path(__file__).parent)))
+    assert jaxexp(place, "run", "walks", "--quiet").returncode == 0
+    return place
+
+
+def jaxexp(place: Path, *words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "jaxexp", *words]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120)
+
+
+def test_reproduce_says_identical_and_keeps_a_record(place):
+    done = jaxexp(place, "reproduce", "walks", "--quiet", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["verdict"], told["runs"], told["changed"]) == ("identical", 12, [])
+    assert (place / told["record"]).is_file()
+    changed = jaxexp(place, "reproduce", "walks", "rate=0.11", "--quiet")
+    assert changed.returncode == 2  # no run of that rate to compare with
+    assert "neither claims nor results" in changed.stderr
+    longer = jaxexp(place, "reproduce", "walks", "num_steps=30", "evaluate_every=10", "--quiet")
+    assert longer.returncode == 0, "the evaluation after 30 steps is the recorded one"
+
+
+def test_replay_says_identical(place):
+    done = jaxexp(place, "replay", "walks", "--trial", "2", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    assert "identical to the folder, bit by bit" in done.stdout
+    none = jaxexp(place, "replay", "walks", "--trial", "9", "--seed", "3")
+    assert (none.returncode, "its table has the trials 0 to 2" in none.stderr) == (2, True)
+
+
+def test_doctor_finds_a_damaged_file_and_run_does_it_anew(place):
+    assert jaxexp(place, "doctor", "walks").returncode == 0
+    path = next((place / "results" / "walks" / "default" / "chunks").glob("*.npz"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    done = jaxexp(place, "doctor", "walks", "--json")
+    assert done.returncode == 1
+    assert [Path(found["file"]).name for found in json.loads(done.stdout)["damaged"]] == [path.name]
+    assert jaxexp(place, "table", "walks").returncode == 2
+    again = jaxexp(place, "run", "walks", "--quiet")
+    assert again.returncode == 0
+    assert "damaged, put aside and done anew" in again.stderr
+    assert path.read_bytes() == whole
+
+
+def test_gc_removes_what_is_left_over(place):
+    folder = place / "results" / "walks" / "default"
+    left = folder / "claims" / "000000000-abc.json"
+    left.write_text("{}")
+    assert "0 files would be removed" in jaxexp(place, "gc", "walks", "--dry-run").stdout
+    assert "1 files removed" in jaxexp(place, "gc", "walks", "--all").stdout
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "x", "1", "1/2/3"])
+def test_a_shard_that_is_none_is_a_usage_error(place, shard):
+    done = jaxexp(place, "run", "walks", "--shard", shard)
+    assert (done.returncode, "write I/N" in done.stderr) == (2, True)
+
+
+def test_shards_make_a_run(place):
+    one = jaxexp(place, "run", "walks", "--name", "parts", "--tile", "1x1", "--shard", "1/2", "--quiet")
+    assert (one.returncode, "part 1/2 is done; 6 runs are left" in one.stderr) == (0, True)
+    two = jaxexp(place, "run", "walks", "--name", "parts", "--shard", "2/2", "--quiet")
+    assert (two.returncode, "12 runs" in two.stdout or "6 runs computed" in two.stdout) == (0, True)
+    told = json.loads(jaxexp(place, "status", "walks", "--name", "parts", "--json").stdout)
+    assert (told["ok"], told["not_run"], told["running"]) == (12, 0, [])
