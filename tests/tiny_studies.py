@@ -136,7 +136,7 @@ class Trainer(NamedTuple):
         trials = studies.table(other)
         group = dataclasses.replace(self.plan.groups[0], trials=np.arange(len(trials)))
         return dataclasses.replace(
-            self.plan, study=other, trials=trials, seeds=studies.seeds(other), groups=(group,), digest="other"
+            self.plan, study=other, trials=trials, seeds=studies.seeds(other), groups=(group,), asked="other"
         )
 
     def results(self, plan: plans.Plan) -> list[Result]:
