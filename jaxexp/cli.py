@@ -164,7 +164,10 @@ def plan(
     """Print groups, tiles, programs, memory and time of a study; train nothing."""
     with _errors(as_json):
         sizes.check_words(words or [], yes)
-        _print_plan(_chosen(catalog.load(name), full, words, samples), tile, yes, as_json, exact_memory)
+        from jaxexp import overrides
+
+        study = overrides.chosen(catalog.load(name), full, words or [], samples)
+        _print_plan(study, tile, yes, as_json, exact_memory)
 
 
 @app.command()
@@ -188,10 +191,10 @@ def run(
     """Train a study. The same command again goes on where it stopped; more seeds or trials train the difference."""
     with _errors(as_json):
         sizes.check_words(words or [], yes)
-        from jaxexp import files
+        from jaxexp import files, overrides
 
         loaded = name if isinstance(name, catalog.Loaded) else catalog.load(name)
-        study = _chosen(loaded, full, words, samples)
+        study = overrides.chosen(loaded, full, words or [], samples)
         folder = out / files.check_name(loaded.name) / files.check_name(label or ("full" if full else "default"))
         if dry_run:
             _print_plan(study, tile, yes, as_json)
@@ -343,11 +346,11 @@ def plot(name: RunName, out: Out = Path("results"), label: Label = None, as_json
     """Draw a run's figures again: those of its experiment, or learning curves."""
     with _errors(as_json):
         folder = catalog.run_folder(name, out, label or "default")
-        from jaxexp import display, figures, store, worker
+        from jaxexp import display, figures, recorded, store, worker
 
         record = store.record(folder)
         known = {entry.name for entry in catalog.entries()}
-        drawings = _recorded_study(record).figures if record["experiment"] in known else ()
+        drawings = recorded.study(record).figures if record["experiment"] in known else ()
         saved = figures.save(worker.load(folder), drawings, folder / "figures")
         if as_json:
             display.json_document({"figures": saved})
@@ -360,9 +363,9 @@ def check(name: RunName, out: Out = Path("results"), label: Label = None, as_jso
     """Judge the claims of a run's experiment: holds, refuted or not shown. Exit code 3 where one is refuted."""
     with _errors(as_json):
         folder = catalog.run_folder(name, out, label or "default")
-        from jaxexp import display, report, statistics, store, worker
+        from jaxexp import display, recorded, report, statistics, store, worker
 
-        found = statistics.check(_recorded_study(store.record(folder)), worker.load(folder))
+        found = statistics.check(recorded.study(store.record(folder)), worker.load(folder))
         if as_json:
             display.json_document(report.plain(found))
         else:
@@ -412,10 +415,10 @@ def reproduce(
     """
     with _errors(as_json):
         folder = catalog.run_folder(name, out, label or ("reference" if _has(out / name / "reference") else "default"))
-        from jaxexp import display, foreground, worker
+        from jaxexp import display, foreground, recorded, store, worker
         from jaxexp import reproduce as reproductions
 
-        order = reproductions.order(folder, seeds, words or [])
+        order = recorded.order(store.record(folder), seeds, words or [])
         with tempfile.TemporaryDirectory(prefix="jaxexp-reproduce-") as temporary:
             study, job = reproductions.again(folder, order, Path(temporary) / "run")
             if not quiet:
@@ -445,20 +448,6 @@ def bench(as_json: Json = False, quiet: Quiet = False) -> None:
         sys.path.insert(0, str(Path.cwd()))
         compare = importlib.import_module("benchmarks.compare")
         compare.report(compare.measured(say=(lambda text: None) if quiet else compare.to_stderr), as_json)
-
-
-def _recorded_study(record: dict[str, Any]) -> Any:
-    """The study of a run's experiment, in the size that was run."""
-    loaded = catalog.load(record["experiment"])
-    return loaded.full if record.get("full") and loaded.full is not None else loaded.study
-
-
-def _chosen(loaded: catalog.Loaded, full: bool, words: list[str] | None, samples: int | None) -> Any:
-    from jaxexp import overrides
-
-    if full and loaded.full is None:
-        raise StudyError(f"{loaded.name} has no full size: its file has no `full = study.replace(...)`")
-    return overrides.apply(loaded.full if full else loaded.study, words or [], samples)
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

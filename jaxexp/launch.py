@@ -97,9 +97,9 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
     """
     crew = _Crew(job, order, sorted(os.sched_getaffinity(0))[:num_workers])
     began, runs_done = 0.0, 0.0
-    if _estimate(job) > _SURELY_SECONDS:
-        crew.hire()
     try:
+        if _estimate(job) > _SURELY_SECONDS:
+            crew.hire()
         while crew.pending or crew.busy():
             work = worker.work(job, crew.own_batches())
             with contextlib.closing(work):

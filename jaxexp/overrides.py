@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from jaxexp import configs
 from jaxexp import sweep as sweeps
+from jaxexp.catalog import Loaded
 from jaxexp.configs import Field
-from jaxexp.errors import ConfigError, SweepError, suggestion
+from jaxexp.errors import ConfigError, StudyError, SweepError, suggestion
 from jaxexp.study import MAX_NUM_SEEDS, Study
 
 _COUNTS = ("num_steps", "evaluate_every", "log_every")
@@ -97,6 +98,24 @@ def apply(study: Study, words: Sequence[str], num_samples: int | None = None) ->
         )
     sampled = sweeps.sampled(num_samples, sampling_seed=0, **drawn) if num_samples is not None else sweeps.ONE
     return study.replace(sweep=sampled * sweeps.grid(**axes) * study.sweep)
+
+
+def chosen(loaded: Loaded, full: bool, words: Sequence[str], num_samples: int | None = None) -> Study:
+    """Returns the study of an experiment file, in the size and with the words that were asked for.
+
+    Args:
+        loaded: The file's.
+        full: Whether its full size is meant.
+        words: `key=value` each.
+        num_samples: Trials to draw where a word gives a distribution.
+
+    Raises:
+        StudyError: If the file has no full size.
+        ConfigError, SweepError: As `apply`.
+    """
+    if full and loaded.full is None:
+        raise StudyError(f"{loaded.name} has no full size: its file has no `full = study.replace(...)`")
+    return apply(loaded.full if full else loaded.study, words, num_samples)
 
 
 def _field(known: Mapping[str, Field], name: str) -> Field:

@@ -52,7 +52,7 @@ def replay(folder: Path, trial: int, seed: int) -> Replay:
         StoreError: If the folder has no such run, or its code or data have changed.
     """
     stored, row, kept = _found(folder, trial, seed)
-    plan = recorded.plan_of(folder, stored, np.asarray([row]), np.asarray([seed]))
+    plan = recorded.run_plan(folder, stored, row, seed)
     lowered = {0: engine.lower(plan, 0)}
     now = worker.record_of(plan, recorded.source(store.record(folder)))
     store.check_same(folder, now, worker.digests(plan, lowered), allow_mixed=True)

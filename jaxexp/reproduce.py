@@ -4,7 +4,6 @@ A quantity is one number a seed: what a claim estimates, or a metric's last eval
 the same starts and minibatches, so that comparisons are paired. Writes nothing but its own record.
 """
 
-import contextlib
 import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import catalog, devices, files, overrides, results, statistics, store, worker
+from jaxexp import catalog, devices, files, overrides, statistics, store, worker
 from jaxexp.errors import StoreError
 from jaxexp.launch import Order
 from jaxexp.plans import Tile
@@ -20,10 +19,10 @@ from jaxexp.statistics import Comparison
 from jaxexp.study import Study
 from jaxexp.worker import Job
 
-IDENTICAL, WITHIN, EQUIVALENT, UNDECIDED, DIFFERENT = (
-    *("identical", "within tolerance", "equivalent", "undecided", "different"),
-)
-ORDER = (IDENTICAL, WITHIN, EQUIVALENT, UNDECIDED, DIFFERENT)
+ORDER = ("identical", "within tolerance", "equivalent", "undecided", "different")
+"""The verdicts, from the best to the worst."""
+
+IDENTICAL, WITHIN, EQUIVALENT, UNDECIDED, DIFFERENT = ORDER
 
 MARGIN, NEGLIGIBLE = 0.5, 0.1
 """Means that differ by less than so many standard deviations over seeds count as equivalent, unless a test finds that
@@ -71,33 +70,15 @@ class Reproduction(NamedTuple):
     num_runs: int
 
 
-def order(folder: Path, seeds: int | None = None, words: Sequence[str] = ()) -> Order:
-    """Returns what is to be trained again, as the command line would say it.
-
-    Args:
-        folder: A run folder, or a reference.
-        seeds: How many seeds; as many as recorded where None.
-        words: Fields to be set otherwise than recorded, for those who want to see that it is noticed.
-
-    Raises:
-        StoreError, StudyError: If there is no record, or its experiment cannot be found.
-    """
-    record = store.record(folder)
-    path = catalog.path_of(record.get("path") or record["experiment"])
-    counted = [] if seeds is None else [f"seeds={seeds}"]
-    return Order(str(path), bool(record["full"]), [*record["words"], *words, *counted], record["samples"])
-
-
 def again(folder: Path, wanted: Order, temporary: Path) -> tuple[Study, Job]:
     """Returns the study that an order means, and the job that trains it in the recorded tile.
 
     Args:
         folder: The run folder, or the reference.
-        wanted: What `order` gave.
+        wanted: What `recorded.order` gave.
         temporary: A folder for its results.
     """
-    loaded = catalog.load(wanted.path)
-    made = overrides.apply(loaded.full if wanted.full else loaded.study, wanted.words, wanted.samples)
+    made = overrides.chosen(catalog.load(wanted.path), wanted.full, wanted.words, wanted.samples)
     tile = Tile(*store.record(folder)["tile"])
     return made, worker.prepare(made, temporary, tile=tile, yes=True)
 
@@ -117,6 +98,7 @@ def judge(folder: Path, made: Study, dataset: Any) -> Reproduction:
     pairs = dict(_claims(folder, made, dataset))
     if (folder / "plans").is_dir():
         pairs |= dict(_metrics(worker.load(folder), dataset))
+    pairs = {name: (old, new) for name, (old, new) in pairs.items() if len(old)}
     if not pairs:
         raise StoreError(f"{folder} has neither claims nor results to compare with")
     judged = compared(pairs, made.num_steps, same_machine=not changed)
@@ -134,15 +116,15 @@ def _claims(folder: Path, made: Study, again: Any) -> Any:
         name = f"{number:02d}"
         if name in kept:
             now = statistics.per_seed(claim, again)
-            yield claim.statement, (_at(kept[f"{name}:seed"], kept[name], now["seed"].values), now.values)
+            yield claim.statement, _common(kept[f"{name}:seed"], kept[name], now["seed"].values, now.values)
 
 
-def _at(seeds: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The values of the wanted seeds; NaN where there is none."""
-    found = np.full(len(wanted), np.nan, values.dtype)
-    there = np.isin(wanted, seeds)
-    found[there] = values[results.positions(seeds, wanted[there])]
-    return found
+def _common(
+    old_seeds: np.ndarray, old: np.ndarray, new_seeds: np.ndarray, new: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the seeds that both have, in the same order."""
+    _, before, now = np.intersect1d(old_seeds, new_seeds, assume_unique=True, return_indices=True)
+    return old[before], new[now]
 
 
 def _metrics(before: Any, again: Any) -> Any:
@@ -161,8 +143,9 @@ def _metrics(before: Any, again: Any) -> Any:
             kept = before[name].isel(trial=rows[row])
             if step not in kept["eval_step"].values:
                 continue
-            old = _at(before["seed"].values, kept.sel(eval_step=step).values, again["seed"].values)
-            yield f"{name} after {step} steps ({label})", (old, again[name].isel(trial=trial, eval_step=-1).values)
+            old, new = kept.sel(eval_step=step).values, again[name].isel(trial=trial, eval_step=-1).values
+            seeds = (before["seed"].values, again["seed"].values)
+            yield f"{name} after {step} steps ({label})", _common(seeds[0], old, seeds[1], new)
 
 
 def _row(dataset: Any, fields: Sequence[str], trial: int) -> tuple[Any, ...]:
@@ -231,13 +214,9 @@ def keep(folder: Path, found: Reproduction) -> Path:
     number = 1
     while (path := folder / "reproductions" / f"{number:03d}.json").exists():
         number += 1
-    with contextlib.suppress(FileExistsError):
-        files.write(path, files.json_text({**document(found), "when": _today()}).encode())
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    files.write(path, files.json_text({**document(found), "when": today}).encode())
     return path
-
-
-def _today() -> str:
-    return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def document(found: Reproduction) -> dict[str, Any]:

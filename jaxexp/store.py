@@ -4,6 +4,7 @@ A chunk is a batch; its final name is its commit. What is read is checked first;
 `quarantine/` by those who will do it anew. Knows nothing of training.
 """
 
+import contextlib
 import difflib
 import json
 import os
@@ -113,7 +114,8 @@ def quarantine(path: Path) -> Path:
     number = 0
     while os.path.lexists(aside := folder / f"{number:03d}-{path.name[:100]}"):
         number += 1
-    path.rename(aside)
+    with contextlib.suppress(FileNotFoundError):  # a checkpoint may be gone: its batch was committed meanwhile
+        path.rename(aside)
     return aside
 
 
@@ -245,7 +247,8 @@ def _trial(path: Path, read: Callable[[], Any]) -> Iterator[tuple[Path, DamagedE
     try:
         read()
     except DamagedError as problem:
-        yield path, problem
+        if os.path.lexists(path):  # else another process has removed it since: a checkpoint
+            yield path, problem
 
 
 def result_arrays(result: Result) -> dict[str, np.ndarray]:
@@ -333,8 +336,7 @@ def check_same(
         MismatchError: If code or data differ; the message says what changed.
     """
     hint = "use another --name, or --fresh to start over beside it"
-    trained = next((environment for _, environment in environments(folder)), now)
-    before = record(folder) if exists(folder) else {**now, **trained}
+    before = record(folder) if exists(folder) else {**now, **next((found for _, found in environments(folder)), {})}
     old, new = bits_environment(before), bits_environment(now)
     changed = [f"{name}: {old[name]} -> {new[name]}" for name in _OF_BITS if old[name] != new[name]]
     lines = "\n".join(changed)

@@ -13,8 +13,8 @@ from jaxexp import claims, devices, files, store, worker
 from jaxexp.errors import StoreError
 from jaxexp.results import NOT_FINITE, NOT_RUN, OK, STOPPED_EARLY
 
-_OLD_SECONDS = 3600.0
-"""Temporary files that are younger may be in use."""
+_HOUR = 3600.0
+"""Temporary files that are younger, in seconds, may be in use; and what counts for the rate."""
 
 _FOLDERS = ("", "plans", "chunks", "checkpoints", "claims", "figures")
 
@@ -28,7 +28,7 @@ def state(folder: Path) -> dict[str, Any]:
     Returns:
         `runs` in all; `ok`, `not_finite`, `stopped_early` and `not_run` of them; `running`, the batches that processes
         have claimed; `first_not_finite`, up to five diverged runs with the step where it showed; `checkpoints`;
-        `damaged`, files that are not what was written; `bytes`; and `eta_seconds`, by the chunks of the last hour,
+        `bytes`; and `eta_seconds`, by the chunks of the last hour,
         while something is running (else None).
 
     Raises:
@@ -60,7 +60,7 @@ def state(folder: Path) -> dict[str, Any]:
 def _seconds_left(folder: Path, num_left: int, num_done: int) -> float | None:
     """By the rate of the last hour; file times are compared with each other only."""
     times = sorted(path.stat().st_mtime for path in (folder / "chunks").glob("[0-9]*.npz"))
-    recent = [when for when in times if when > times[-1] - 3600]
+    recent = [when for when in times if when > times[-1] - _HOUR]
     if len(recent) < 2 or recent[-1] == recent[0]:
         return None
     rate = (len(recent) - 1) / (recent[-1] - recent[0]) * num_done / len(times)
@@ -107,7 +107,7 @@ def stale(folder: Path, everything: bool = False) -> Iterator[Path]:
     now = time.time()
     for name in _FOLDERS:
         for path in (folder / name).glob(f"{files.TEMPORARY}*"):
-            if everything or now - path.lstat().st_mtime > _OLD_SECONDS:
+            if everything or now - path.lstat().st_mtime > _HOUR:
                 yield path
     for name, dead in claims.held(folder):
         if dead or everything:

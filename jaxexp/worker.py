@@ -141,7 +141,7 @@ def _refuse_where_others_work(folder: Path) -> None:
     if working:
         raise StoreError(
             f"{folder} is in use: another process trains batch {working[0]} there; stop it, or use another --name (if "
-            f"it ran on a machine that is gone, `jaxexp gc {folder}` removes what it left)"
+            f"it ran on a machine that is gone, `jaxexp gc {folder} --all` removes its claims)"
         )
 
 

@@ -41,8 +41,7 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
     from jaxexp import catalog, engine, overrides, plans, store, worker
     from jaxexp.errors import OutOfMemoryError
 
-    loaded = catalog.load(order["path"])
-    study = overrides.apply(loaded.full if order["full"] else loaded.study, order["words"], order["samples"])
+    study = overrides.chosen(catalog.load(order["path"]), order["full"], order["words"], order["samples"])
     folder = Path(order["folder"])
     job = worker.reopen(study, folder)
     batches = {batch.name: batch for batch in plans.batches(job.plan)}

@@ -9,6 +9,7 @@ import tiny_studies
 
 import jaxexp as jx
 from jaxexp import files, report, reproduce, store, worker
+from jaxexp import recorded as recorded_orders
 from jaxexp.errors import StoreError
 from jaxexp.plans import Tile
 from jaxexp.reproduce import DIFFERENT, EQUIVALENT, IDENTICAL, UNDECIDED, WITHIN
@@ -110,7 +111,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def again(folder: Path, temporary: Path, *words: str, seeds: int | None = None) -> reproduce.Reproduction:
-    study, job = reproduce.again(folder, reproduce.order(folder, seeds, words), temporary)
+    study, job = reproduce.again(folder, recorded_orders.order(store.record(folder), seeds, words), temporary)
     for _ in worker.work(job):
         pass
     return reproduce.judge(folder, study, worker.collect(job))
@@ -130,6 +131,12 @@ def test_a_part_of_the_seeds_is_compared_with_the_same_seeds(recorded, tmp_path)
     found = again(recorded, tmp_path / "again", seeds=3)
     assert (found.verdict, found.num_runs) == (IDENTICAL, 9)
     assert {judged.comparison.n for judged in found.judged} == {3}
+
+
+def test_of_other_seeds_than_the_first_the_recorded_ones_are_taken():
+    record = {"experiment": "velocity_init", "words": ["seeds=7,3,5", "num_steps=9"], "full": False, "samples": None}
+    assert recorded_orders.order(record, 2).words == ["num_steps=9", "seeds=7,3"]
+    assert recorded_orders.order(record, None, ["num_steps=3"]).words == ["seeds=7,3,5", "num_steps=3"]
 
 
 def test_a_reference_without_chunks_is_judged_by_its_claims(recorded, tmp_path):
