@@ -18,7 +18,7 @@ from benchmarks.measurement import CAREFUL_LOOP, Contender
 LOOP_RUNS = {"W1": 128, "W2": 64, "W3": 64, "W4": 3}
 """Runs of the careful loop: a second or so of work, spread over the sweep; each costs the same."""
 
-LONG_SEEDS = {"W1": 512, "W2": 192, "W3": 256, "W4": 128}
+LONG_SEEDS = {"W1": 1024, "W2": 384, "W3": 512, "W4": 24}
 """Seeds with which the sweep is over 30 s of work for one core, so that two workers are worth starting."""
 
 NATURAL_SEEDS = {"W2": 64}

@@ -4,6 +4,7 @@ Source: https://docs.jax.dev/en/latest/persistent_compilation_cache.html
 """
 
 import contextlib
+import functools
 import os
 import platform
 import re
@@ -37,13 +38,19 @@ def environment() -> dict[str, Any]:
     """Returns what a run's results may depend on beside its code: versions, device, flags and precision."""
     device = jax.devices()[0]
     return {
-        "versions": {name: metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "versions": _versions() | {"python": platform.python_version()},
         "device": {"platform": device.platform, "kind": _kind(device), "count": jax.device_count()},
         "threads": num_threads() if device.platform == "cpu" else None,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "compiler_options": compiler_options(),
         "x64": bool(jax.config.values["jax_enable_x64"]),
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """The packages' versions, read once: metadata are files."""
+    return {name: metadata.version(name) for name in _PACKAGES}
 
 
 def _kind(device: Any) -> str:

@@ -207,13 +207,15 @@ def _train_tile(experiment: Experiment, signature: Signature, shape: Shape) -> C
         leaves, first_bad = progress
         leaves = jax.lax.cond(clock.start == 0, lambda: run_init(tiles.seeds, data, tiles.config), lambda: list(leaves))
         records = Records(*[_empty(names, (), shape) for names in (signature.step_metrics, signature.eval_metrics)])
+        first_log = -(-clock.start // clock.log_every)
         first_interval = jnp.where(clock.start == 0, 0, clock.start // clock.evaluate_every + 1)
 
         def one_step(step: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
             leaves, first_bad, logged = carry
             leaves, metrics = run_step(tiles.seeds, step, leaves, data, tiles.config)
-            slot = step // clock.log_every - -(-clock.start // clock.log_every)
-            slot = jnp.where(step % clock.log_every == 0, slot, shape.num_slots)  # the last slot is thrown away
+            number = jax.lax.div(step, clock.log_every)  # not `//`, which has a second division for signs
+            logs = number * clock.log_every == step
+            slot = jnp.where(logs, number - first_log, shape.num_slots)  # the last slot is thrown away
             return leaves, _mark(first_bad, metrics, step), _write(logged, metrics, slot)
 
         def one_interval(interval: Any, carry: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -314,7 +316,10 @@ def _empty(names: Sequence[str], leading: tuple[int, ...], shape: Shape) -> dict
 
 
 def _write(records: dict[str, Any], metrics: dict[str, Any], slot: Any) -> dict[str, Any]:
-    return {name: records[name].at[slot].set(metrics[name].astype(float)) for name in records}
+    return {
+        name: jax.lax.dynamic_update_index_in_dim(kept, metrics[name].astype(float), slot, 0)
+        for name, kept in records.items()
+    }
 
 
 def _mark(first_bad: Any, metrics: dict[str, Any], step: Any) -> Any:
