@@ -111,7 +111,13 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
         compiled = time.perf_counter() - began
         for job in jobs:
             others.append(_seconds(loop))
-            own.append(_seconds(lambda job=job: [list(worker.one_batch(job, program(0), b)) for b in job.pending]))
+            own.append(
+                _seconds(
+                    lambda job=job: [
+                        list(worker.one_batch(job, program(0), b, worker.shorter(job))) for b in job.pending
+                    ]
+                )
+            )
     wall, cpu = ([statistics.median(pair[kind] for pair in pairs[1:]) for pairs in (own, others)] for kind in (0, 1))
     return {
         "workload": workload,

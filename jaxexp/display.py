@@ -17,6 +17,8 @@ from jaxexp.engine import Segment
 from jaxexp.worker import Committed, Job
 
 _LINE_SECONDS = 10.0
+_MANY_PROGRAMS = 8
+"""So many programs of one study are worth a word on the field that they come of."""
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -51,6 +53,7 @@ def plan(summary: Mapping[str, Any]) -> None:
         f"seeds; {summary['batches']} batches; about {duration(summary['seconds'])} on one core (a rough guess)",
         sep="\n",
     )
+    many_programs(summary, out)
     lines = [
         [
             ", ".join(f"{name}={value}" for name, value in group["static"].items()) or "all",
@@ -63,6 +66,17 @@ def plan(summary: Mapping[str, Any]) -> None:
         for group in summary["groups"]
     ]
     table(["group", "trials", "runs to do", "tiles", "memory", "time"], lines[:50], len(lines))
+
+
+def many_programs(summary: Mapping[str, Any], console: Console) -> None:
+    """Names the field that makes a study compile many programs, and what to do where its values are numbers."""
+    if summary["programs"] <= _MANY_PROGRAMS:
+        return
+    most = max(summary["static"], key=lambda name: summary["static"][name])
+    numbers = all(isinstance(group["static"][most], (int, float)) for group in summary["groups"])
+    advice = f": if it may be traced, declare it with jx.dynamic(...), and all {most} share one" if numbers else ""
+    told = f"{most} is static, and each of its {summary['static'][most]} values compiles a program{advice}"
+    console.print(told, markup=False)
 
 
 def experiment(about: Mapping[str, Any]) -> None:

@@ -63,6 +63,14 @@ class Snapshot(NamedTuple):
         return self._replace(progress=jax.tree.map(lambda leaf: leaf[: self.num_tiles], jax.device_get(self.progress)))
 
 
+class Begun(NamedTuple):
+    """Where tiles begin that have been trained for fewer steps: how many, their progress, and what was recorded."""
+
+    step: int
+    progress: Progress
+    records: dict[str, np.ndarray]
+
+
 @dataclasses.dataclass
 class Compiled:
     """A group's compiled program with its data on the device.
@@ -172,7 +180,13 @@ def _too_large(shape: Shape, why: str) -> str:
 
 
 def train(
-    plan: Plan, made: Compiled, batch: Batch, *, snapshot: Snapshot | None = None, keep_state: bool = False
+    plan: Plan,
+    made: Compiled,
+    batch: Batch,
+    *,
+    snapshot: Snapshot | None = None,
+    begun: Callable[[Sequence[Any]], Begun | None] = lambda tiles: None,
+    keep_state: bool = False,
 ) -> Iterator[Segment | Result]:
     """Yields a `Segment` after every segment of the tiles of a batch, and last the batch's `Result`.
 
@@ -180,12 +194,19 @@ def train(
         plan: The plan that the batch is of.
         made: The compiled program of the batch's group.
         batch: The batch.
-        snapshot: Where to go on from; from the beginning where None.
+        snapshot: Where to go on from; where None, `begun` knows.
+        begun: Says of tiles, of which it takes as many as it likes, where they begin; at the start where None.
         keep_state: Whether the result carries the final states.
     """
     finished = list(snapshot.finished) if snapshot else []
     index, total = snapshot.tile if snapshot else 0, plan.study.num_steps
     while index < len(batch.tiles):
+        if snapshot is None:
+            there = _tiles_at_once(plan, made, batch, index)
+            known = begun(batch.tiles[index : index + there])
+            if known is not None:
+                going = len(known.progress.first_bad)
+                snapshot = Snapshot(index, going, known.step, known.progress, [known.records], [])
         count, progress, records, step = _begin(plan, made, batch, index, snapshot)
         tiles = tile_arrays(plan, made, batch.tiles[index : index + count])
         while step < total:
@@ -209,9 +230,7 @@ def _begin(
 ) -> tuple[int, Progress, list, int]:
     """How many tiles are trained together from here, where they stand, their records, and the steps done."""
     if snapshot is None:
-        fitting = made.tile_steps // plan.study.num_steps
-        count = max(1, min(fitting, made.shape.num_tiles, len(batch.tiles) - index))
-        return count, made.blank, [], 0
+        return _tiles_at_once(plan, made, batch, index), made.blank, [], 0
     missing = made.shape.num_tiles - snapshot.num_tiles
 
     def padded(leaf: Any) -> np.ndarray:
@@ -219,6 +238,17 @@ def _begin(
         return np.concatenate([host, np.repeat(host[:1], missing, axis=0)])
 
     return snapshot.num_tiles, jax.tree.map(padded, snapshot.progress), list(snapshot.records), snapshot.step
+
+
+def _tiles_at_once(plan: Plan, made: Compiled, batch: Batch, index: int) -> int:
+    """How many tiles of a batch, from one on, one call trains from their start to their end."""
+    fitting = made.tile_steps // plan.study.num_steps
+    return max(1, min(fitting, made.shape.num_tiles, len(batch.tiles) - index))
+
+
+def filled(ids: np.ndarray, width: int) -> np.ndarray:
+    """Returns a tile's trials or seeds with its empty lanes, which repeat the first."""
+    return ids if len(ids) == width else np.concatenate([ids, np.repeat(ids[:1], width - len(ids))])
 
 
 def tile_arrays(plan: Plan, made: Compiled, tiles: Sequence[tuple[np.ndarray, np.ndarray]]) -> Tiles:
@@ -230,9 +260,6 @@ def tile_arrays(plan: Plan, made: Compiled, tiles: Sequence[tuple[np.ndarray, np
         tiles: For each tile its trials and its seeds.
     """
     group, (tile, num_tiles, _) = made.group, made.shape
-
-    def filled(ids: np.ndarray, width: int) -> np.ndarray:
-        return ids if len(ids) == width else np.concatenate([ids, np.repeat(ids[:1], width - len(ids))])
 
     trials = np.stack([filled(ids, tile.trials) for ids, _ in tiles])
     seeds = np.stack([filled(ids, tile.seeds) for _, ids in tiles])

@@ -24,6 +24,8 @@ from jaxexp.errors import DamagedError, StoreError
 TEMPORARY = ".tmp-"
 REDO = "run the same command again, which puts it aside and does it anew"
 _MAX_NAME, _SEAL = 100, 64
+_DTYPE = "::dtype="
+"""Between an array's name in an archive and its dtype, where that is not NumPy's own."""
 
 
 def write(path: Path, content: bytes) -> None:
@@ -101,6 +103,9 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
+            if array.dtype.kind == "V":  # bfloat16 and its like, which NumPy's format does not know
+                name = f"{name}{_DTYPE}{array.dtype.name}"
+                array = array.view(f"u{array.dtype.itemsize}")
             np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # dated 1980, whenever it is written
         archive.comment = b"0" * _SEAL
@@ -123,7 +128,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         if bytes(content[-_SEAL:]) != _seal(content[:-_SEAL]):
             raise ValueError("its SHA-256 does not fit")
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return {info.filename.removesuffix(".npy"): _read_member(archive, info) for info in archive.infolist()}
+            found = {info.filename.removesuffix(".npy"): _read_member(archive, info) for info in archive.infolist()}
+            return dict(_with_dtype(*member) for member in found.items())
     except Exception as problem:  # a damaged header can make NumPy's parser raise anything
         raise DamagedError(f"{path} is damaged or no archive of arrays ({problem}): {REDO}") from problem
 
@@ -154,6 +160,12 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         raise ValueError(f"{info.filename} declares {declared} bytes and has {len(content) - stream.tell()}")
     flat = np.frombuffer(content, dtype, offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _with_dtype(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    """A member's name and its array, of the dtype that the name may end in."""
+    name, separator, dtype = name.partition(_DTYPE)
+    return name, array.view(np.dtype(dtype)) if separator else array
 
 
 def sealed_json(value: Mapping[str, Any]) -> bytes:

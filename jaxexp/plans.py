@@ -30,6 +30,10 @@ _TILE_OVERHEAD_LANES, _SEED_LANES = 4, 4
 """What a tile costs beside its lanes, and each seed in it that has minibatches of its own: in lanes."""
 
 
+_KEPT_BYTES = 64 * 2**20
+"""Final states of all runs that a folder keeps, so that more steps go on from them; larger ones it does not."""
+
+
 class Tile(NamedTuple):
     """The fixed (trials x seeds) shape that one program call trains."""
 
@@ -276,10 +280,17 @@ def summary(plan: Plan) -> dict[str, Any]:
         "num_steps": plan.study.num_steps,
         "tile": {"trials": plan.tile.trials, "seeds": plan.tile.seeds},
         "programs": len(plan.groups),
+        "static": {name: len({repr(group.static[name]) for group in plan.groups}) for name in plan.groups[0].static},
         "batches": len(made),
         "groups": groups,
         "seconds": sum(group["seconds"] for group in groups),
     }
+
+
+def keeps_states(plan: Plan) -> bool:
+    """Returns whether a folder keeps the final states of a plan's runs: where all of them have up to 64 MiB."""
+    sizes = (len(group.trials) * trees.num_bytes(group.signature.state) for group in plan.groups)
+    return len(plan.seeds) * sum(sizes) <= _KEPT_BYTES
 
 
 def check_tile(tile: Tile) -> Tile:

@@ -39,6 +39,15 @@ class Result(NamedTuple):
     evaluated: dict[str, np.ndarray]
     state: tuple[np.ndarray, ...] = ()
 
+    def at(self, wanted: np.ndarray) -> "Result":
+        """Returns the results of some of the runs, which a mask or their numbers name."""
+        return self._replace(
+            **{name: getattr(self, name)[wanted] for name in ("trial", "seed", "status", "status_step")},
+            logged={name: values[wanted] for name, values in self.logged.items()},
+            evaluated={name: values[wanted] for name, values in self.evaluated.items()},
+            state=tuple(leaf[wanted] for leaf in self.state),
+        )
+
 
 def joined(parts: Sequence[Result]) -> Result:
     """Returns one result of several with the same steps and metrics, their runs one after the other."""

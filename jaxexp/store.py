@@ -216,11 +216,20 @@ def read_chunk(folder: Path, digest: str, batch: str) -> Result:
     Raises:
         StoreError: If the chunk is damaged, or another's.
     """
+    return read_chunk_and_environment(folder, digest, batch)[0]
+
+
+def read_chunk_and_environment(folder: Path, digest: str, batch: str) -> tuple[Result, dict[str, Any]]:
+    """Returns the committed results of one batch and the environment in which it was trained.
+
+    Raises:
+        StoreError: If the chunk is damaged, or another's.
+    """
     path = chunk_path(folder, digest, batch)
     arrays = files.read_npz(path)
     if not np.array_equal(arrays.get("name", ()), _name(digest, batch)):
         raise DamagedError(f"{path} is the chunk of another batch: {files.REDO}")
-    return result_of(arrays)
+    return result_of(arrays), files.array_text(arrays["environment"])
 
 
 def environments(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:

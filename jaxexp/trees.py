@@ -4,7 +4,7 @@ Knows nothing of experiments; never computes on a device.
 """
 
 import hashlib
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,9 @@ def integers_to_key(leaf: Leaf, shape: jax.ShapeDtypeStruct) -> Leaf:
     """Returns random keys again, where `shape` (from before `key_to_integers`) says that they were keys."""
     if not is_key(shape):
         return leaf
-    return jax.random.wrap_key_data(leaf, impl=str(jax.random.key_impl(cast(jax.Array, shape))))
+    known: list[str] = []  # JAX names the implementation of keys, and not of their shapes
+    jax.eval_shape(lambda key: known.append(str(jax.random.key_impl(key))), shape)
+    return jax.random.wrap_key_data(leaf, impl=known[0])
 
 
 def leaf_names(tree: Any) -> list[str]:

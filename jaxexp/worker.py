@@ -6,6 +6,7 @@ everything finished committed and the tile in flight checkpointed.
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from jaxexp import checkpoints, claims, configs, devices, engine, files, plans, store, timing, trees
 from jaxexp.engine import Segment
 from jaxexp.errors import OutOfMemoryError, StoreError
+from jaxexp.extension import Shorter
 from jaxexp.plans import Batch, Group, Plan, Tile
 from jaxexp.program import Lowered
 from jaxexp.results import Result, dataset, positions
@@ -299,8 +301,9 @@ def work(
     with contextlib.ExitStack() as stack:
         program = stack.enter_context(engine.compiler(job.plan, job.lowered, needed))
         own = stack.enter_context(contextlib.closing(_own(job, ordered))) if batches is None else batches
+        before = shorter(job)
         for batch in own:
-            yield from one_batch(job, program(batch.group), batch, keep_state=keep_state)
+            yield from one_batch(job, program(batch.group), batch, before, keep_state=keep_state)
 
 
 def _own(job: Job, ordered: Sequence[Batch]) -> Generator[Batch]:
@@ -315,17 +318,32 @@ def _own(job: Job, ordered: Sequence[Batch]) -> Generator[Batch]:
             queue.done(batch)
 
 
+def shorter(job: Job) -> Shorter:
+    """Returns what a job's folder knows of the same runs trained for fewer steps."""
+    return Shorter(job.plan, job.folder, store.bits_environment(devices.environment()))
+
+
 def one_batch(
-    job: Job, made: engine.Compiled, batch: Batch, *, keep_state: bool = False
+    job: Job, made: engine.Compiled, batch: Batch, before: Shorter, *, keep_state: bool = False
 ) -> Generator[Segment | Committed]:
-    """Yields the events of one batch of a job: trains it, from its checkpoint if there is one, and commits it."""
+    """Yields the events of one batch of a job: trains it, from where it was left off, and commits it.
+
+    Args:
+        job: The job.
+        made: The compiled program of the batch's group.
+        batch: The batch.
+        before: What `shorter` gave; a checkpoint of the batch comes first.
+        keep_state: Whether its result carries the final states; in a folder small ones are always kept.
+    """
     folder, digest = job.folder, job.plan.digest
     environment = store.bits_environment(devices.environment()) if folder else {}
     environment |= {"program": made.fingerprint}
+    keep_state = keep_state or (folder is not None and plans.keeps_states(job.plan))
+    begun = functools.partial(before.begun, batch.group, made.fingerprint)
     snapshot = checkpoints.read(folder, digest, batch.name) if folder else None
     event, written, unwritten = None, time.monotonic(), False
     try:
-        for event in engine.train(job.plan, made, batch, snapshot=snapshot, keep_state=keep_state):
+        for event in engine.train(job.plan, made, batch, snapshot=snapshot, begun=begun, keep_state=keep_state):
             if isinstance(event, Result):
                 if folder:
                     store.write_chunk(folder, digest, batch.name, event, environment)
@@ -356,14 +374,7 @@ def _of_other_plans(plan: Plan, folder: Path, known: Sequence[StoredPlan]) -> It
 
 def _selected(result: Result, trial: np.ndarray, seeds: np.ndarray) -> Result:
     """The runs of a result that are wanted, renumbered: trial -1 is not, and a seed may not be."""
-    wanted = (trial >= 0) & np.isin(result.seed, seeds)
-    return result._replace(
-        trial=trial[wanted].astype(np.int32),
-        **{name: getattr(result, name)[wanted] for name in ("seed", "status", "status_step")},
-        logged={name: values[wanted] for name, values in result.logged.items()},
-        evaluated={name: values[wanted] for name, values in result.evaluated.items()},
-        state=tuple(leaf[wanted] for leaf in result.state),
-    )
+    return result._replace(trial=trial.astype(np.int32)).at((trial >= 0) & np.isin(result.seed, seeds))
 
 
 def collect(job: Job) -> Any:

@@ -45,6 +45,7 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
     folder = Path(order["folder"])
     job = worker.reopen(study, folder)
     batches = {batch.name: batch for batch in plans.batches(job.plan)}
+    before = worker.shorter(job)
     with engine.compiler(job.plan, job.lowered, ()) as program:
         _say({"ready": os.getpid()})
         while (name := asked.get()) != STOP:
@@ -52,7 +53,7 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
                 _say({"committed": name})
                 continue
             try:
-                _train(worker.one_batch(job, program(batches[name].group), batches[name]), name, asked)
+                _train(worker.one_batch(job, program(batches[name].group), batches[name], before), name, asked)
             except OutOfMemoryError as problem:
                 _say({"out_of_memory": str(problem)})
 

@@ -168,6 +168,13 @@ def test_check_and_plot_take_the_size_that_was_run(folder, monkeypatch):
         assert CliRunner().invoke(app, ["plot", "ball", *name]).exit_code == 0
 
 
+@pytest.mark.parametrize(("words", "told"), [("hidden=1,2,3,4,5,6,7,8,9", True), ("learning_rate=1,2,3", False)])
+def test_a_field_that_compiles_many_programs_is_named(folder, monkeypatch, words, told):
+    monkeypatch.chdir(folder)
+    stdout = CliRunner().invoke(app, ["plan", "ball", words]).stdout
+    assert ("hidden is static, and each of its 9 values compiles a program: if it may be traced" in stdout) == told
+
+
 def test_ctrl_c_ends_after_the_segment_and_says_how_to_go_on(folder):
     command = [sys.executable, "-m", "jaxexp", "run", "ball", "num_steps=2000000000", "evaluate_every=1000000000"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -27,14 +27,15 @@ FLOORS = (
     {"plans"},
     {"program", "results", "files"},
     {"statistics", "tables", "estimates", "engine", "store"},
-    {"checkpoints", "claims", "figures", "memory", "timing"},
+    {"checkpoints", "claims", "extension", "figures", "memory", "timing"},
     {"worker", "report", "catalog"},
     {"launch", "overrides", "upkeep"},
     {"recorded"},
     {"replay", "reproduce"},
     {"display"},
     {"foreground"},
-    {"cli", "worker_process"},
+    {"commands", "worker_process"},
+    {"cli"},
     {"__init__", "__main__"},
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
@@ -42,10 +43,10 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HEAVY = {"xarray", "matplotlib", "scipy"}
 """What takes so long to import that the one function that needs it does so."""
 
-DELAYING = {"cli", "catalog", "worker_process", "__init__"}
+DELAYING = {"commands", "catalog", "worker_process", "__init__"}
 """Modules that answer before JAX is imported, or that must pin their process before."""
 
-PRINTING = {"cli", "display", "foreground", "launch", "worker_process"}
+PRINTING = {"commands", "display", "foreground", "launch", "worker_process"}
 
 
 class Import(NamedTuple):

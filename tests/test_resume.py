@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxexp as jx
-from jaxexp import catalog, devices, engine, files, store, worker
+from jaxexp import catalog, devices, engine, files, plans, store, worker
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.plans import Tile
 from jaxexp.results import NOT_RUN, OK
@@ -258,6 +258,69 @@ def test_extended_runs_have_the_bits_of_a_run_alone(tmp_path, study):
     alone = jx.run(study.replace(sweep=jx.grid(rate=(0.25,)), seeds=(2,)), tile=TILE)
     assert (extended.status == OK).all()
     np.testing.assert_array_equal(extended.end.isel(trial=0).sel(seed=2), alone.end.isel(trial=0, seed=0))
+
+
+def steps_done(study: Any, folder: Path) -> int:
+    """Trains what is left of a study and returns how many steps of a tile that took."""
+    events = list(worker.work(worker.prepare(study, folder)))
+    return sum(event.num_steps * event.num_tiles for event in events if isinstance(event, engine.Segment))
+
+
+@pytest.mark.parametrize("more", [{"num_steps": 30}, {"num_steps": 23}, {"num_steps": 30, "seeds": 6}])
+def test_more_steps_go_on_from_the_final_states(tmp_path, study, more):
+    short, longer = study.replace(num_steps=15), study.replace(**more)
+    jx.run(short, tmp_path / "run", tile=TILE)
+    old_tiles, new_tiles = 2 * 2 * 2, 2 * 2 * (1 if "seeds" in more else 0)
+    done = steps_done(longer, tmp_path / "run")
+    assert done == old_tiles * (longer.num_steps - 15) + new_tiles * longer.num_steps
+    jx.run(longer, tmp_path / "anew", tile=TILE)
+    assert jx.run(longer, tmp_path / "run").identical(jx.run(longer, tmp_path / "anew"))
+    for path in sorted((tmp_path / "anew" / "chunks").iterdir()):
+        assert path.read_bytes() == (tmp_path / "run" / "chunks" / path.name).read_bytes()
+
+
+def test_more_steps_of_runs_of_several_plans_go_on_too(tmp_path, study):
+    for sweep, seeds in (((0.5,), 2), ((0.5, 1.0), 4), ((2.0, 1.0, 0.5), 4)):
+        jx.run(study.replace(sweep=jx.grid(rate=sweep, width=(1, 2)), seeds=seeds), tmp_path / "run", tile=TILE)
+    longer = study.replace(num_steps=25)
+    assert steps_done(longer, tmp_path / "run") == 8 * 5
+    assert jx.run(longer, tmp_path / "run").identical(jx.run(longer, tile=TILE))
+
+
+def test_what_was_not_recorded_begins_at_the_start(tmp_path, study):
+    jx.run(study, tmp_path / "run", tile=TILE)
+    finer = study.replace(num_steps=30, evaluate_every=2)
+    assert steps_done(finer, tmp_path / "run") == 8 * 30
+    assert jx.run(finer, tmp_path / "run").identical(jx.run(finer, tile=TILE))
+
+
+def test_states_too_large_to_keep_begin_at_the_start(tmp_path, study, monkeypatch):
+    monkeypatch.setattr(plans, "_KEPT_BYTES", 4 * (1 + 2) * 4 * 3 - 1)
+    jx.run(study, tmp_path / "run", tile=TILE)
+    assert steps_done(study.replace(num_steps=30), tmp_path / "run") == 8 * 30
+
+
+def test_states_of_keys_and_of_small_floats_go_on_after_a_stop_and_with_more_steps(tmp_path, study, monkeypatch):
+    def init(key, data, config):
+        return {"x": jax.random.normal(key, (2,), jax.numpy.bfloat16), "key": key}
+
+    def step(key, state, data, config):
+        key = jax.random.fold_in(state["key"], 1)
+        noise = jax.random.normal(key, (2,), jax.numpy.bfloat16)
+        return {"x": state["x"] * 0.5 + noise, "key": key}, {"first": state["x"][0].astype(float)}
+
+    sweep, steps = jx.grid(rate=(0.5, 1.0, 2.0)), {"num_steps": 8, "evaluate_every": 2, "log_every": 1}
+    short = study.replace(experiment=jx.Experiment(init, step, None), sweep=sweep, **steps)
+    longer = short.replace(num_steps=16)
+    monkeypatch.setattr(engine, "_adapted", lambda *timing: 3)
+    events = worker.work(worker.prepare(longer, tmp_path / "stopped", tile=TILE))
+    next(events), next(events)
+    events.close()
+    assert list((tmp_path / "stopped" / "checkpoints").iterdir())
+    jx.run(short, tmp_path / "longer", tile=TILE)
+    whole = jx.run(longer, tile=TILE)
+    assert jx.run(longer, tmp_path / "stopped").identical(whole)
+    assert jx.run(longer, tmp_path / "longer").identical(whole)
 
 
 def test_more_steps_go_beside_the_results_of_fewer(tmp_path, study):

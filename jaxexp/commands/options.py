@@ -1,0 +1,70 @@
+"""Arguments and options that several verbs have, exit codes, and errors as one message.
+
+Nothing heavy is imported: `--help` and `list` answer at once.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from jaxexp.errors import Interrupted, JaxexpError, Terminated
+
+FAILED, USAGE, REFUTED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+
+Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="An experiment's name, or the path of its file.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[key=value ...]",
+        help="hidden=32 sets; learning_rate=0.1,0.01 or =geomspace(1e-4,1,5) (linspace, logspace, range) makes an "
+        "axis; =loguniform(1e-4,1) (uniform, choice) draws, with --samples; seeds=64 or 0:64; num_steps=500.",
+    ),
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or an experiment's name.")]
+Out = Annotated[Path, typer.Option(help="Folder that run folders are made in.")]
+Label = Annotated[str | None, typer.Option("--name", help="The run's name: its folder is OUT/EXPERIMENT/NAME.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; an existing run is kept beside, as NAME.old-1.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; train and write nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Go on with more than 100,000 runs.")]
+Full = Annotated[bool, typer.Option("--full", help="The study's full size: the published seeds and steps.")]
+Samples = Annotated[int | None, typer.Option(help="Trials to draw where a key has a distribution.")]
+TileOption = Annotated[str | None, typer.Option("--tile", help="Trials x seeds trained together, e.g. 8x8.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes at most; one for each CPU core where the work is long enough.")
+]
+Shard = Annotated[str | None, typer.Option(metavar="I/N", help="Train the I-th of N parts of the batches alone.")]
+AllowMixed = Annotated[
+    bool, typer.Option("--allow-mixed", help="Go on with a run of another machine or JAX, whose bits may differ.")
+]
+Metric = Annotated[str | None, typer.Option(help="Show this metric alone.")]
+At = Annotated[int | None, typer.Option(help="Show the evaluation after this many steps.")]
+By = Annotated[str | None, typer.Option(help="Sort by this column; -COLUMN for descending.")]
+Limit = Annotated[int, typer.Option(min=1, help="Rows to show.")]
+
+
+@contextlib.contextmanager
+def errors(as_json: bool) -> Iterator[None]:
+    """Turns errors into one message and an exit code."""
+    try:
+        yield
+    except Interrupted as stop:
+        _fail(str(stop), TERMINATED if isinstance(stop, Terminated) else INTERRUPTED, as_json, "")
+    except KeyboardInterrupt:
+        _fail("interrupted at once; what was committed is kept", INTERRUPTED, as_json, "")
+    except JaxexpError as problem:
+        _fail(str(problem), USAGE, as_json, "error: ")
+
+
+def _fail(message: str, code: int, as_json: bool, prefix: str) -> NoReturn:
+    sys.stderr.write(f"{prefix}{message}\n")
+    if as_json:
+        from jaxexp import display
+
+        display.json_document({"error": message, "exit": code})
+    raise typer.Exit(code)

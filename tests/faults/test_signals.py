@@ -1,0 +1,87 @@
+"""SIGTERM and Ctrl-C, while one or two processes train: in time, without a traceback, and the same bytes afterwards."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from studies import ROOT
+
+FOLDER = "results/walks/default"
+EXPERIMENT = f'''"""Where do walks end?"""
+
+import sys
+
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import studies
+
+study = studies.walk(8, 4, num_steps=NUM_STEPS, side=220)
+'''
+
+
+def prepared(folder: Path, num_steps: int) -> Path:
+    (folder / "experiments").mkdir(parents=True)
+    (folder / "experiments" / "walks.py").write_text(EXPERIMENT.replace("NUM_STEPS", str(num_steps)))
+    return folder
+
+
+def started(folder: Path, workers: int) -> subprocess.Popen:
+    command = [sys.executable, "-m", "jaxexp", "run", "walks", "--tile", "1x1", "--workers", str(workers)]
+    path = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder)}
+    return subprocess.Popen(command, cwd=folder, env=path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def claimed(folder: Path) -> int:
+    return len(list((folder / FOLDER / "claims").glob("[0-9]*")))
+
+
+def chunks(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / FOLDER / "chunks").glob("[0-9]*.npz"))}
+
+
+def wait_until(happened) -> None:
+    until = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "num_steps"), [(1, 400), (2, 1500)])
+def test_sigterm_ends_within_ten_seconds_and_changes_no_byte(tmp_path, workers, num_steps):
+    folder = prepared(tmp_path / "stopped", num_steps)
+    process = started(folder, workers)
+    wait_until(lambda: len(chunks(folder)) >= 1 and claimed(folder) >= workers)
+    time.sleep(1)
+    began = time.monotonic()
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 143
+    assert "To go on:" in stderr
+    assert "Traceback" not in stderr
+    assert list((folder / FOLDER / "checkpoints").glob("[0-9]*.npz"))
+    assert claimed(folder) == 0
+    again, whole = started(folder, workers), started(prepared(tmp_path / "whole", num_steps), 1)
+    assert [process.wait(timeout=500) for process in (again, whole)] == [0, 0]
+    assert chunks(folder) == chunks(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_ends_now(tmp_path):
+    folder = prepared(tmp_path, 400)
+    process = started(folder, 1)
+    wait_until(lambda: len(chunks(folder)) >= 1)
+    before = chunks(folder)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert before.items() <= chunks(folder).items()
+    assert started(folder, 1).wait(timeout=300) == 0
+    assert len(chunks(folder)) == 32
