@@ -119,7 +119,7 @@ study = jx.Study(
     experiment=jx.Experiment(init, step, evaluate),
     config=Config(),
     sweep=jx.grid(velocity_init=STARTS) + jx.cases({"weight_shift": 1.0}) + momenta * doses,
-    seeds=64,
+    seeds=80,
     num_steps=10 * EPOCH,
     evaluate_every=EPOCH,
     data=lambda config: jx.datasets.digits(),

@@ -163,8 +163,11 @@ def verdicts(found: Sequence[Any]) -> None:
             f"{claim.statistic} " * (claim.statistic != "mean")
             + f"{e.mean:.4g} [{e.low:.4g}, {e.high:.4g}], n = {e.n}"
             + (f", {e.excluded} excluded" * bool(e.excluded))
+            + f", p = {claim.p:.2g}"
         )
         out.print(f"[{marks[claim.verdict]}]{claim.verdict:>9}[/]  {_escaped(claim.statement)}  ({_escaped(told)})")
+    if len(found) > 1:
+        out.print(f"p is adjusted for {len(found)} claims (Holm): any of them is wrong with a chance of at most 5 %")
 
 
 def _escaped(text: str) -> str:

@@ -56,17 +56,17 @@ class Claim:
     Attributes:
         statement: The sentence.
         estimate: A function of the dataset that gives one number a seed (xarray, dim `seed`).
-        holds: The interval in which the mean (or median) over seeds lies if the sentence is true.
-        confidence: The level of the test.
-        statistic: What is taken over the seeds: the mean; the median, where single seeds would rule the mean; or the
-            share of those with 1, where an estimate is 0 or 1 (see `share`).
+        holds: The interval in which the mean (or what `statistic` says) over seeds lies if the sentence is true.
+        confidence: The level of the test: of this claim's interval, and of all claims of a study together.
+        statistic: What is taken over the seeds: the mean; the median or the interquartile mean, where single seeds
+            would rule the mean; or the share of those with 1, where an estimate is 0 or 1 (see `share`).
     """
 
     statement: str
     estimate: Callable[[Any], Any]
     holds: Interval
     confidence: float = 0.95
-    statistic: Literal["mean", "median", "share"] = "mean"
+    statistic: Literal["mean", "median", "iqm", "share"] = "mean"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,112 @@
+"""The verdicts of a study's claims, and what they are given by: one number a seed."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxexp.errors import StudyError
+from jaxexp.statistics._comparisons import holm
+from jaxexp.statistics._evidence import p_value
+from jaxexp.statistics._intervals import INTERVALS, Estimate
+from jaxexp.study import Claim, Study
+
+HOLDS, REFUTED, NOT_SHOWN = "holds", "refuted", "not shown"
+
+
+class Verdict(NamedTuple):
+    """What the data say of a claim.
+
+    Attributes:
+        statement: The claim's sentence.
+        verdict: `holds`, `refuted` or `not shown`.
+        estimate: Over the seeds, with the interval at the claim's own level.
+        statistic: What the estimate is: `mean`, `median`, `iqm` or `share`.
+        p: Of the verdict to which the estimate points, adjusted for the number of the study's claims; 1 where a seed
+            that is not finite stands in the way of `holds`.
+    """
+
+    statement: str
+    verdict: str
+    estimate: Estimate
+    statistic: str = "mean"
+    p: float = 1.0
+
+
+def check(study: Study, dataset: Any) -> list[Verdict]:
+    """Returns the verdict of each claim of a study; any of them is wrong with a chance of at most 1 - confidence.
+
+    A claim holds where the whole interval lies inside the claimed one and no seed was excluded, is refuted
+    where the two have nothing in common, and is not shown otherwise. With several claims neither is said unless the
+    p-value of it, adjusted by Holm's procedure over all claims of the study, is at most 1 - confidence as well.
+
+    Args:
+        study: The study.
+        dataset: Its results.
+
+    Raises:
+        StudyError: If a claim's estimate gives anything but one number a seed.
+
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6(2); that a
+    direction is decided as well: Shaffer (1980), "Control of directional errors with stagewise multiple test
+    procedures", Annals of Statistics 8(6).
+
+    Example:
+        >>> import jaxexp as jx
+        >>> square = jx.from_train(lambda key, config: {"y": config.x**2})
+        >>> @jx.config
+        ... class Config:
+        ...     x: float = 2.0
+        >>> claim = jx.Claim("The square of 2 is above 3.", jx.measured("y", Config()), jx.above(3))
+        >>> made = jx.Study(experiment=square, config=Config(), seeds=2, claims=(claim,))
+        >>> [(found.verdict, found.p) for found in check(made, jx.run(made))]
+        [('holds', 0.0)]
+    """
+    alone = [_alone(claim, dataset) for claim in study.claims]
+    adjusted = holm([verdict.p for verdict in alone])
+    judged = zip(study.claims, alone, adjusted, strict=True)
+    return [_with_others(verdict, p, claim.confidence) for claim, verdict, p in judged]
+
+
+def _alone(claim: Claim, dataset: Any) -> Verdict:
+    """A claim's verdict, and its p-value, as if there were no other."""
+    values = per_seed(claim, dataset)
+    estimate = INTERVALS[claim.statistic](values, claim.confidence)
+    low, high = claim.holds.low, claim.holds.high
+    inside = low < estimate.low and estimate.high < high
+    apart = estimate.high <= low or estimate.low >= high
+    verdict = HOLDS if inside and not estimate.excluded else REFUTED if apart else NOT_SHOWN
+    barred = estimate.excluded and low < estimate.mean < high
+    p = 1.0 if barred else p_value(values, claim.holds, claim.statistic)
+    return Verdict(claim.statement, verdict, estimate, claim.statistic, p)
+
+
+def _with_others(alone: Verdict, adjusted: float, confidence: float) -> Verdict:
+    """The verdict of a claim among others; where they change nothing, its interval decides, also on the brink."""
+    lost = adjusted > max(alone.p, 1 - confidence)
+    return alone._replace(verdict=NOT_SHOWN if lost else alone.verdict, p=adjusted)
+
+
+def per_seed(claim: Claim, dataset: Any) -> Any:
+    """Returns what a claim estimates for each seed, or for those that it judges by, as a float32 DataArray [seed].
+
+    Args:
+        claim: The claim.
+        dataset: The study's results.
+
+    Raises:
+        StudyError: If the claim estimates anything but one number a seed.
+
+    Example:
+        >>> import xarray
+        >>> from jaxexp.study import above
+        >>> results = xarray.Dataset({"y": ("seed", [1.0, 2.0])})
+        >>> per_seed(Claim("It is positive.", lambda dataset: dataset["y"], above(0)), results).values
+        array([1., 2.], dtype=float32)
+    """
+    values = claim.estimate(dataset)
+    if tuple(values.dims) != ("seed",):
+        raise StudyError(
+            f"the claim {claim.statement!r} estimates an array over {tuple(values.dims)}: seeds are the replicates, so "
+            "give one number a seed (select or average the other dims)"
+        )
+    return values.astype(np.float32)

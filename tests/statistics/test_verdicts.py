@@ -1,0 +1,206 @@
+"""Claims: their verdicts, p-values that invert intervals, and Holm over a study."""
+
+import numpy as np
+import pytest
+import xarray
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import jaxexp as jx
+from jaxexp.errors import StudyError
+from jaxexp.statistics import HOLDS, INTERVALS, NOT_SHOWN, REFUTED, check, holm, p_value
+from jaxexp.study import Interval
+
+
+def study(*claims):
+    return jx.Study(experiment=jx.from_train(lambda key, config: {}), config=None, claims=claims)
+
+
+def dataset(values):
+    return xarray.Dataset({"accuracy": ("seed", values)})
+
+
+def claim(holds, **options):
+    return jx.Claim("it learns", lambda results: results["accuracy"], holds, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "holds", "verdict"),
+    [
+        ([0.79, 0.80, 0.81], jx.above(0.5), HOLDS),
+        ([0.79, 0.80, 0.81], jx.below(0.5), REFUTED),
+        ([0.2, 0.8, 0.9], jx.above(0.5), NOT_SHOWN),
+        ([0.79, 0.80, 0.81], jx.between(0.7, 0.9), HOLDS),
+        ([0.79, 0.80, 0.81, np.nan], jx.above(0.5), NOT_SHOWN),
+        ([0.79, 0.80, 0.81, np.nan], jx.above(0.9), REFUTED),
+        ([0.8], jx.above(0.5), NOT_SHOWN),
+        ([np.nan, np.nan], jx.above(0.5), NOT_SHOWN),
+        ([0.5, 0.5], jx.above(0.5), REFUTED),
+        ([0.5, 0.5], jx.between(0.25, 0.75), HOLDS),
+    ],
+)
+def test_verdicts(values, holds, verdict):
+    assert [found.verdict for found in check(study(claim(holds)), dataset(values))] == [verdict]
+
+
+def test_a_claim_on_the_median_or_the_interquartile_mean_is_not_ruled_by_one_bad_seed():
+    values = dataset([1.0, 1.1, 1.2, 1.3, 1.35, 1.4, 1.5, 1.6, 1e6])
+    for statistic in ("median", "iqm"):
+        (found,) = check(study(claim(jx.below(2), statistic=statistic)), values)
+        assert (found.verdict, found.statistic, found.estimate.mean) == (HOLDS, statistic, pytest.approx(1.35))
+        assert found.p < 0.05
+    assert check(study(claim(jx.below(2))), values)[0].verdict == NOT_SHOWN
+
+
+def test_an_estimate_over_anything_but_seeds_is_refused():
+    with pytest.raises(StudyError, match=r"one number a seed"):
+        check(study(claim(jx.above(0))), xarray.Dataset({"accuracy": (("seed", "step"), np.ones((2, 3)))}))
+
+
+def test_an_empty_interval_is_refused():
+    with pytest.raises(StudyError, match="smaller number first"):
+        jx.between(0.9, 0.1)
+
+
+# P-values
+
+ONE_SIDED = {
+    "mean": lambda values, bound: stats.ttest_1samp(values, bound, alternative="greater")[1],
+    "median": lambda values, bound: stats.binomtest(int((values > bound).sum()), len(values), alternative="greater"),
+    "share": lambda values, bound: stats.binomtest(int(values.sum()), len(values), bound, alternative="greater"),
+}
+
+
+@pytest.mark.parametrize("statistic", ONE_SIDED)
+@pytest.mark.parametrize("n", [3, 8, 50])
+def test_p_values_are_twice_scipy_s_one_sided_ones(statistic, n):
+    draws = np.random.default_rng(n).normal(2.0, 1.0, n)
+    values = (draws > 0).astype(float) if statistic == "share" else draws
+    bound = 0.3
+    one_sided = ONE_SIDED[statistic](values, bound)
+    expected = min(1.0, 2 * float(getattr(one_sided, "pvalue", one_sided)))
+    assert INTERVALS[statistic](values).mean > bound
+    assert p_value(values, jx.above(bound), statistic) == pytest.approx(expected, rel=1e-12)
+
+
+def of_statistic(values, statistic):
+    return np.asarray([value % 2 for value in values] if statistic == "share" else values, float) / (
+        1 if statistic == "share" else 4
+    )
+
+
+@given(
+    st.sampled_from(list(INTERVALS)),
+    st.lists(st.integers(-8, 8), min_size=1, max_size=30),
+    st.integers(-9, 9),
+    st.integers(1, 12),
+    st.sampled_from([jx.above, jx.below, jx.between]),
+    st.sampled_from([0.5, 0.75, 0.9, 0.95, 0.99]),
+)
+def test_a_verdict_is_given_exactly_where_the_p_value_is_small(statistic, integers, low, width, kind, confidence):
+    """Values and bounds on a grid, so that ties, bounds on order statistics and equal seeds come often."""
+    values = of_statistic(integers, statistic)
+    ends = (low / 4, (low + width) / 4) if kind is jx.between else (low / 4,)
+    (found,) = check(study(claim(kind(*ends), statistic=statistic, confidence=confidence)), dataset(values))
+    level = 1 - confidence
+    if abs(found.p - level) > 1e-9:  # on the brink rounding decides, and the interval does
+        assert (found.verdict != NOT_SHOWN) == (found.p < level)
+
+
+@given(
+    st.sampled_from(list(INTERVALS)),
+    st.lists(st.integers(-8, 8), min_size=2, max_size=30),
+    st.integers(-9, 9),
+    st.integers(1, 12),
+)
+def test_what_is_mirrored_has_the_same_p_value(statistic, integers, low, width):
+    values, center = of_statistic(integers, statistic), 1.0 if statistic == "share" else 0.0
+    holds = jx.between(low / 4, (low + width) / 4)
+    mirrored = Interval(center - holds.high, center - holds.low)
+    assert p_value(center - values, mirrored, statistic) == pytest.approx(p_value(values, holds, statistic), abs=1e-12)
+
+
+def test_a_middle_without_spread_has_the_p_value_of_its_quartiles():
+    assert p_value([1.0] * 60 + [0.0] * 4, jx.above(0.5), "iqm") == pytest.approx(
+        2 * stats.binom.cdf(4, 64, 0.25), rel=1e-12
+    )
+    assert p_value([1.0] * 4 + [0.0], jx.above(0.5), "iqm") > 0.5
+
+
+@pytest.mark.parametrize(
+    ("holds", "p"), [(jx.above(0), 0.0), (jx.above(1), 0.0), (jx.below(1), 0.0), (jx.between(0, 2), 0.0)]
+)
+def test_seeds_without_spread_leave_no_doubt(holds, p):
+    for statistic in ("mean", "iqm"):
+        assert p_value([1.0] * 5, holds, statistic) == p
+
+
+# Several claims
+
+
+def several(*p_values):
+    """A study of claims whose p-values, each by itself, are these, with its results: two seeds, t on 1 degree."""
+    bounds = [stats.t.ppf(p / 2, 1) for p in p_values]
+
+    def one(bound):
+        return jx.Claim(f"above {bound}", lambda results: results["accuracy"], jx.above(bound))
+
+    return study(*map(one, bounds)), dataset([-1.0, 1.0])
+
+
+def test_two_seeds_have_the_p_values_that_they_were_made_for():
+    for p in (0.04, 0.001):
+        (found,) = check(*several(p))
+        assert found.p == pytest.approx(p, rel=1e-6)  # estimates are float32
+
+
+@pytest.mark.parametrize(
+    ("alone", "adjusted", "held"),
+    [
+        ((0.04,), (0.04,), [HOLDS]),
+        ((0.04, 0.04), (0.08, 0.08), [NOT_SHOWN, NOT_SHOWN]),
+        ((0.04, 0.02), (0.04, 0.04), [HOLDS, HOLDS]),
+        ((0.02, 0.03, 0.01), (0.04, 0.04, 0.03), [HOLDS, HOLDS, HOLDS]),
+        ((0.04, 0.001, 0.03), (0.06, 0.003, 0.06), [NOT_SHOWN, HOLDS, NOT_SHOWN]),
+        ((0.04, 0.9), (0.08, 0.9), [NOT_SHOWN, NOT_SHOWN]),
+    ],
+)
+def test_holm_over_the_claims_of_a_study(alone, adjusted, held):
+    found = check(*several(*alone))
+    np.testing.assert_allclose([verdict.p for verdict in found], adjusted, rtol=1e-6)
+    assert [verdict.verdict for verdict in found] == held
+
+
+def test_an_excluded_seed_stands_in_the_way_of_holds_and_helps_no_other_claim():
+    results = xarray.Dataset({"accuracy": ("seed", [1.0, 1.1, 0.9, 1.0]), "other": ("seed", [1.0, 1.1, 0.9, np.nan])})
+    clean = claim(jx.above(0))
+    lacking = jx.Claim("it learns too", lambda results: results["other"], jx.above(0))
+    first, second = check(study(clean, lacking), results)
+    (alone,) = check(study(clean), results)
+    assert (first.verdict, second.verdict, second.p) == (HOLDS, NOT_SHOWN, 1.0)
+    assert first.p == pytest.approx(2 * alone.p)
+
+
+@pytest.mark.parametrize("num_claims", [1, 10])
+def test_any_false_verdict_of_a_study_is_as_rare_as_its_level_says(num_claims):
+    """Normal values whose mean is each claim's bound: a verdict is wrong, whichever. 400 repeats: 5 % +- 2.2."""
+    draws = np.random.default_rng(num_claims).normal(size=(400, num_claims, 6))
+
+    def one(number):
+        return jx.Claim(f"{number}", lambda results: results["x"][number], jx.above(0))
+
+    made = study(*map(one, range(num_claims)))
+    wrong = [
+        any(found.verdict != NOT_SHOWN for found in check(made, xarray.Dataset({"x": (("claim", "seed"), values)})))
+        for values in draws
+    ]
+    assert 0.02 < np.mean(wrong) < 0.08
+    if num_claims > 1:
+        alone = np.asarray(stats.ttest_1samp(draws, 0, axis=2)[1]) < 0.05
+        assert alone.any(1).mean() > 0.3
+
+
+def test_p_values_of_no_claims_are_none():
+    assert check(study(), dataset([1.0])) == []
+    assert holm([]) == []
