@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from jaxexp import __version__, catalog
-from jaxexp.commands import answers, folders, repeats, training
+from jaxexp.commands import answers, comparing, folders, repeats, reporting, training
 
 app = typer.Typer(
     name="jaxexp",
@@ -24,7 +24,8 @@ app = typer.Typer(
 )
 
 _VERBS = (
-    *(training.plan, training.run, folders.status, answers.table, answers.plot, answers.check),
+    *(training.plan, training.run, folders.status, answers.table, reporting.plot, reporting.report, answers.check),
+    *(comparing.compare, comparing.importance),
     *(repeats.replay, repeats.reproduce, folders.doctor, folders.gc, training.bench),
 )
 app.command("list")(training.list_experiments)

@@ -28,10 +28,10 @@ FLOORS = (
     {"program", "results", "files"},
     {"statistics", "tables", "estimates", "engine", "store"},
     {"checkpoints", "claims", "extension", "figures", "memory", "timing"},
-    {"worker", "report", "catalog"},
-    {"launch", "overrides", "upkeep"},
+    {"worker", "report", "catalog", "comparisons", "export"},
+    {"importance", "launch", "overrides", "pages", "upkeep"},
     {"recorded"},
-    {"replay", "reproduce"},
+    {"replay", "reproduce", "stages"},
     {"display"},
     {"foreground"},
     {"commands", "worker_process"},
@@ -40,7 +40,7 @@ FLOORS = (
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
-HEAVY = {"xarray", "matplotlib", "scipy"}
+HEAVY = {"xarray", "matplotlib", "scipy", "optuna"}
 """What takes so long to import that the one function that needs it does so."""
 
 DELAYING = {"commands", "catalog", "worker_process", "__init__"}
@@ -129,7 +129,8 @@ def test_only_heavy_packages_are_imported_late(path):
 
 def test_only_declared_dependencies_are_imported():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[^\w-]", dependency)[0] for dependency in project["dependencies"]}
+    wanted = (*project["dependencies"], *project["optional-dependencies"]["search"])
+    declared = {re.split(r"[^\w-]", dependency)[0] for dependency in wanted}
     for path in (*_sources(), *(ROOT / "experiments").glob("*.py")):
         for imported in _imports(path):
             top = imported.module.split(".")[0]

@@ -47,29 +47,15 @@ def table(
             display.table(*tables.cells(rows[:limit]), total=len(rows))
 
 
-def plot(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
-    """Draw a run's figures again: those of its experiment, or learning curves."""
-    with errors(as_json):
-        folder = catalog.run_folder(name, out, label or "default")
-        from jaxexp import display, figures, recorded, store, worker
-
-        record = store.record(folder)
-        known = {entry.name for entry in catalog.entries()}
-        drawings = recorded.study(record).figures if record["experiment"] in known else ()
-        saved = figures.save(worker.load(folder), drawings, folder / "figures")
-        if as_json:
-            display.json_document({"figures": saved})
-        else:
-            display.out.print(*saved, sep="\n", markup=False)
-
-
 def check(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
     """Judge the claims of a run's experiment: holds, refuted or not shown. Exit code 3 where one is refuted."""
     with errors(as_json):
         folder = catalog.run_folder(name, out, label or "default")
         from jaxexp import display, recorded, report, statistics, store, worker
+        from jaxexp import study as studies
 
-        found = statistics.check(recorded.study(store.record(folder)), worker.load(folder))
+        made = recorded.study(store.record(folder))  # `compare --until` may have given some trials more seeds
+        found = statistics.check(made, worker.load(folder).sel(seed=studies.seeds(made)))
         if as_json:
             display.json_document(report.plain(found))
         else:

@@ -1,0 +1,348 @@
+"""Verbs that ask what makes a difference: `compare` and `importance`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from jaxexp import catalog
+from jaxexp.commands.options import AllowMixed, Json, Label, Out, Quiet, RunName, Workers, Yes, errors
+from jaxexp.errors import StudyError
+
+if TYPE_CHECKING:
+    from jaxexp.comparisons import Contrast
+    from jaxexp.importance import Shares
+
+_NUM_FIRST = 10
+"""Seeds of the first stage, at least: fewer tell the spread too badly."""
+
+_MAX_VALUES = 20
+"""Hyperparameters with more values are not listed value by value."""
+
+_SMALLER = ("loss", "error", "distance", "perplexity", "regret")
+"""What a metric is named after of which less is better."""
+
+Metric = Annotated[str | None, typer.Option(help="The metric; that which a table shows first where none is said.")]
+At = Annotated[int | None, typer.Option(help="After this many steps; the last where nothing is said.")]
+Larger = Annotated[
+    bool | None,
+    typer.Option("--larger/--smaller", help="Which is better; by the metric's name where nothing is said."),
+]
+
+
+class _Wish(NamedTuple):
+    """What `--until` asks for, and how it may train."""
+
+    width: float
+    budget: int
+    workers: int | None
+    yes: bool
+    allow_mixed: bool
+    quiet: bool
+
+
+def compare(
+    name: RunName,
+    others: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B | RUN2",
+            help="Two arms of the run, each as words (velocity_init=zeros, or learning_rate=0.1,momentum=0.9); or "
+            "another run.",
+        ),
+    ],
+    out: Out = Path("results"),
+    label: Label = None,
+    metric: Metric = None,
+    at: At = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Also test for equivalence: a difference below this counts as none.")
+    ] = None,
+    until: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WIDTH",
+            help="Train more seeds of the two arms alone, in the run's folder, until the difference is known to "
+            "+- WIDTH at 95 %: first the seeds that the folder was made for, at least 10, whose spread says how many "
+            "are needed, then the others.",
+        ),
+    ] = None,
+    budget: Annotated[int, typer.Option(min=10, help="Seeds at most, with --until.")] = 4096,
+    workers: Workers = None,
+    yes: Yes = False,
+    allow_mixed: AllowMixed = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two arms of a run, or the trials that two runs share, paired by seed.
+
+    Trials of an arm are paired with those of the other that differ in nothing but what the words name, and averaged
+    within a seed.
+    """
+    with errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        if len(others) == 1 and until is None:
+            other = catalog.run_folder(others[0], out, label or "default")
+            _compare_runs(folder, other, metric, at, margin, as_json)
+        elif len(others) == 2:
+            wish = None if until is None else _Wish(until, budget, workers, yes, allow_mixed, quiet)
+            _compare_arms(folder, others[0], others[1], metric, at, margin, wish, as_json)
+        else:
+            raise StudyError(
+                "compare takes two arms, `jaxexp compare RUN velocity_init=zeros velocity_init=ones`, or another run, "
+                "`jaxexp compare RUN1 RUN2` (without --until)"
+            )
+
+
+def _compare_runs(
+    first: Path, second: Path, metric: str | None, at: int | None, margin: float | None, as_json: bool
+) -> None:
+    from jaxexp import comparisons, display, tables, worker
+
+    datasets = worker.load(first), worker.load(second)
+    metric = metric or tables.headline(datasets[0])[0]
+    found = comparisons.compare_runs(*datasets, metric, at, margin=margin)
+    if as_json:
+        trials = [{**_document(contrast), "sentence": None} for contrast in found]
+        display.json_document({"first": first, "second": second, "trials": trials})
+        return
+    display.out.print(f"{metric} after {found[0].at} steps: {first} minus {second}", markup=False)
+    lines = [
+        [
+            contrast.first,
+            _interval(contrast.difference),
+            str(contrast.difference.n),
+            f"{contrast.first_mean.mean:.4g}",
+            f"{contrast.second_mean.mean:.4g}",
+            f"{contrast.p_adjusted:.2g}",
+            f"{contrast.first_diverged}, {contrast.second_diverged}",
+        ]
+        for contrast in found
+    ]
+    titles = ["trial", "difference, 95 %", "pairs", "first", "second", "p (Holm)", "diverged"]
+    display.table(titles, lines[:60], len(lines))
+    different = sum(contrast.p_adjusted < comparisons.LEVEL for contrast in found)
+    told = "" if margin is None else f", {sum(bool(c.equivalent) for c in found)} are equivalent within {margin:.3g}"
+    display.out.print(f"{different} of {len(found)} shared trials differ at 5 %{told}")
+
+
+def _compare_arms(
+    folder: Path,
+    first: str,
+    second: str,
+    metric: str | None,
+    at: int | None,
+    margin: float | None,
+    wish: _Wish | None,
+    as_json: bool,
+) -> None:
+    from jaxexp import comparisons, display, tables, worker
+
+    dataset = worker.load(folder)
+    metric = metric or tables.headline(dataset)[0]
+    if wish is None:
+        found = comparisons.compare(dataset, first, second, metric, at, margin=margin)
+    else:
+        found = _staged(folder, dataset, first, second, metric, at, margin, wish)
+    if as_json:
+        display.json_document({"folder": folder, **_document(found)})
+        return
+    _print(found)
+    if wish is not None:
+        half = (found.difference.high - found.difference.low) / 2
+        met = "reached" if half <= wish.width else "not reached"
+        display.out.print(f"{met}: the difference is known to +- {half:.3g}, asked for +- {wish.width:.3g}")
+
+
+def _print(found: "Contrast") -> None:
+    from jaxexp import comparisons, display
+
+    lines = [
+        [found.first, _interval(found.first_mean), str(found.first_diverged)],
+        [found.second, _interval(found.second_mean), str(found.second_diverged)],
+    ]
+    display.table(["arm", f"{found.metric} after {found.at} steps, 95 %", "diverged"], lines)
+    lost = f", {found.difference.excluded} seeds are none, for a run that diverged" * bool(found.difference.excluded)
+    trials = f"; {found.num_trials} trials of each arm, averaged within a seed" * (found.num_trials > 1)
+    alone = f"; {found.num_alone} trials that match have no counterpart" * bool(found.num_alone)
+    facts = {
+        "pairs": f"{found.difference.n}{lost}{trials}{alone}",
+        "difference": f"{_interval(found.difference)}, p = {found.p_different:.2g}",
+        "first is higher": f"{_interval(found.improvement)} of seeds",
+    }
+    if found.margin is not None:
+        facts["equivalent"] = f"{'yes' if found.equivalent else 'not shown'}, within {found.margin:.3g}"
+    display.facts(facts)
+    display.out.print(comparisons.sentence(found), markup=False)
+
+
+def _interval(estimate: Any) -> str:
+    return f"{estimate.mean:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
+
+
+def _document(found: "Contrast") -> dict[str, Any]:
+    from jaxexp import comparisons
+
+    plain = {key: value._asdict() if hasattr(value, "_asdict") else value for key, value in found._asdict().items()}
+    return {**plain, "sentence": comparisons.sentence(found)}
+
+
+def _staged(
+    folder: Path,
+    dataset: Any,
+    first: str,
+    second: str,
+    metric: str,
+    at: int | None,
+    margin: float | None,
+    wish: _Wish,
+) -> "Contrast":
+    """Trains seeds in two stages and judges the arms by Stein's procedure.
+
+    The first stage are the seeds that the folder was made for, however many there are by now, so that the same command
+    again, after an interruption or not, comes to the same number.
+    """
+    import numpy as np
+
+    from jaxexp import comparisons, recorded, stages, store
+    from jaxexp import study as studies
+    from jaxexp.comparisons import arms
+
+    if not wish.width > 0:
+        raise StudyError(f"--until {wish.width} is no half-width: write e.g. --until 0.01")
+    step, record = comparisons.step_of(dataset, metric, at), store.record(folder)
+    made_for = [int(seed) for seed in studies.seeds(recorded.study(record))]
+    beginning = stages.with_more(made_for, _NUM_FIRST)
+    dataset = _train(folder, record, dataset, (first, second), beginning, wish)
+    differences = _differences(dataset, (first, second), metric, step)
+    begun = differences[np.isin(dataset["seed"].values, beginning)]
+    num_seeds = _num_seeds(begun, wish)
+    dataset = _train(folder, record, dataset, (first, second), stages.with_more(beginning, num_seeds), wish)
+    later = ~np.isin(dataset["seed"].values, beginning) & comparisons.were_run(
+        dataset, arms.matched(dataset, first, second)
+    )
+    found = comparisons.compare(dataset, first, second, metric, step, margin=margin)
+    differences = np.concatenate([begun, _differences(dataset, (first, second), metric, step)[later]])
+    return comparisons.staged(found, differences, len(begun))
+
+
+def _differences(dataset: Any, words: tuple[str, str], metric: str, at: int) -> Any:
+    """First arm minus second [seed], NaN where there is no pair."""
+    from jaxexp import comparisons
+    from jaxexp.comparisons import arms
+
+    one, other = comparisons.paired_scores(dataset, arms.matched(dataset, *words), metric, at)
+    return one - other
+
+
+def _num_seeds(differences: Any, wish: _Wish) -> int:
+    """The seeds that are needed in all, by the differences of the first stage, or what the budget allows."""
+    import numpy as np
+
+    from jaxexp import display, statistics
+
+    needed = statistics.seeds_needed(differences, wish.width)
+    allowed = max(len(differences), min(needed, wish.budget))
+    if not wish.quiet:
+        told = f", more than the budget: going on to {allowed:,}" * (allowed < needed)
+        spread = f"standard deviation {np.nanstd(differences, ddof=1):.3g} over the first {len(differences)} seeds"
+        display.err.print(f"{spread}: +- {wish.width:.3g} needs {needed:,} seeds in all{told}", markup=False)
+    return allowed
+
+
+def _train(
+    folder: Path, record: dict[str, Any], dataset: Any, words: tuple[str, str], seeds: list[int], wish: _Wish
+) -> Any:
+    """Trains the seeds of the arms' trials that are not there yet, and returns the folder's results."""
+    import numpy as np
+
+    from jaxexp import display, foreground, overrides, recorded, stages, worker
+    from jaxexp.comparisons import arms
+    from jaxexp.results import NOT_RUN
+
+    trials = sorted({trial for pair in arms.matched(dataset, *words) for trial in pair})
+    there = dataset["seed"].values[(dataset["status"].values[trials] != NOT_RUN).all(0)]
+    left = np.setdiff1d(seeds, there)
+    if not left.size:
+        return dataset
+    orders = stages.orders(record, dataset, trials, seeds)
+    if not wish.quiet:
+        display.err.print(
+            f"{len(trials)} trials x {left.size:,} seeds that are not there: up to {len(trials) * left.size:,} runs"
+        )
+    for order in orders:
+        study = overrides.chosen(catalog.load(order.path), order.full, order.words, order.samples)
+        job = worker.prepare(study, folder, yes=wish.yes, source=recorded.source(record), allow_mixed=wish.allow_mixed)
+        foreground.train(job, order, wish.workers, wish.quiet)
+    return worker.load(folder)
+
+
+def importance(
+    name: RunName,
+    out: Out = Path("results"),
+    label: Label = None,
+    metric: Metric = None,
+    at: At = None,
+    larger: Larger = None,
+    as_json: Json = False,
+) -> None:
+    """Say which hyperparameters of a run matter, what is lost near the best trial, and where the sweep ends too soon.
+
+    Shares of the variance between trials, less what seeds add to it: in closed form on a full grid, else by optuna's
+    fANOVA.
+    """
+    with errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display, tables, worker
+        from jaxexp import importance as importances
+
+        dataset = worker.load(folder)
+        metric = metric or tables.headline(dataset)[0]
+        larger = not any(word in metric.lower() for word in _SMALLER) if larger is None else larger
+        found = importances.shares(dataset, metric, at)
+        averages = {swept: importances.marginal(dataset, swept, metric, at) for swept in tables.varied(dataset)}
+        near = importances.sensitivity(dataset, metric, larger, at)
+        edges = importances.at_edge(dataset, metric, larger, at)
+        if as_json:
+            document = {
+                "folder": folder, "metric": metric, "larger_is_better": larger,
+                "shares": {**found._asdict(), "pairs": [[*pair, share] for pair, share in found.pairs.items()]},
+                "marginals": {
+                    swept: [{"value": value, **estimate._asdict()} for value, estimate in by_value.items()]
+                    for swept, by_value in averages.items()
+                },
+                "sensitivity": [{**step._asdict(), "lost": step.lost._asdict()} for step in near],
+                "edges": edges,
+            }  # fmt: skip
+            display.json_document(document)
+            return
+        _print_shares(found, metric)
+        lines = [
+            [f"{swept}={_short(value)}", _interval(estimate), str(estimate.excluded)]
+            for swept, by_value in averages.items()
+            for value, estimate in by_value.items()
+            if len(by_value) <= _MAX_VALUES
+        ]
+        display.table(["averaged over the others", f"{metric}, 95 %", "not finite"], lines[:60], len(lines))
+        steps = [[f"{step.name}={_short(step.best)}", _short(step.value), _interval(step.lost)] for step in near]
+        display.table([f"best ({'largest' if larger else 'smallest'} {metric})", "instead", "lost, 95 %"], steps)
+        for told in edges.values():
+            display.out.print(told, markup=False)
+
+
+def _print_shares(found: "Shares", metric: str) -> None:
+    from jaxexp import display
+
+    display.out.print(f"{metric}: {found.method}", markup=False)
+    for told in (*found.left_out, *[f"{found.num_diverged} runs diverged and are left out"] * bool(found.num_diverged)):
+        display.out.print(told, markup=False)
+    both = {" x ".join(pair): share for pair, share in found.pairs.items()}
+    listed = sorted({**found.main, **both}.items(), key=lambda entry: -entry[1])
+    lines = [[name, f"{share:.3f}"] for name, share in [*listed, ("all else", found.rest)]]
+    display.table(["hyperparameter", "share of variance"], lines[:60], len(lines))
+    if found.noise:
+        display.out.print(f"seeds alone explain {found.noise:.1%} of the spread of the trials' means", markup=False)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,143 @@
+"""Verbs that show a run to people: `report` and `plot`."""
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jaxexp import catalog
+from jaxexp.commands.options import By, Json, Label, Out, RunName, errors
+from jaxexp.errors import JaxexpError, StoreError, StudyError, suggestion
+
+if TYPE_CHECKING:
+    from jaxexp.importance import Shares
+    from jaxexp.study import Study
+
+_SECONDS = 5
+
+Shown = Annotated[str | None, typer.Option("--metric", help="What to show; the first of evaluation where not said.")]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="curves, sensitivity, heatmap, parallel or differences; the figures of the experiment where not said.",
+    ),
+]
+Live = Annotated[
+    bool, typer.Option("--live", help="Write the page every few seconds until all runs are done, or Ctrl-C.")
+]
+
+
+def report(
+    name: RunName,
+    out: Out = Path("results"),
+    label: Label = None,
+    metric: Shown = None,
+    by: By = None,
+    live: Live = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run as one page, report.html: question, verdicts, figures, table, method, and how to make it again."""
+    with errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display
+
+        _check_results(folder)
+        path, left = _written(folder, metric, by, live)
+        try:
+            while live and left:
+                display.err.print(f"{path}: {left:,} runs to go; Ctrl-C ends this, not the run", markup=False)
+                time.sleep(_SECONDS)
+                path, left = _written(folder, metric, by, live)
+        except KeyboardInterrupt:
+            path, left = _written(folder, metric, by, False)  # a page that nobody writes again is not read again
+        if as_json:
+            display.json_document({"report": path, "bytes": path.stat().st_size, "not_run": left})
+        else:
+            display.out.print(f"report  {path}", markup=False)
+
+
+def _written(folder: Path, metric: str | None, by: str | None, live: bool) -> tuple[Path, int]:
+    """Writes the page as the run is now; returns it and how many runs are left."""
+    from jaxexp import results, tables, worker
+    from jaxexp.figures import levels
+    from jaxexp.pages import page
+
+    dataset = worker.load(folder)
+    shares = _shares(dataset, levels.known_metric(dataset, metric)) if tables.metrics(dataset) else None
+    left = int((dataset["status"].values == results.NOT_RUN).sum())
+    study, notes = _study(folder)
+    subject = page.subject(folder, dataset, study=study, notes=notes, metric=metric, by=by, shares=shares)
+    return page.write(folder, subject, _SECONDS if live and left else None), left
+
+
+def _shares(dataset: Any, metric: str) -> "Shares | None":
+    """Which hyperparameters matter; None where nothing is swept, or what it takes is not installed."""
+    from jaxexp import importance
+
+    with contextlib.suppress(StudyError):
+        return importance.shares(dataset, metric)
+    return None
+
+
+def _study(folder: Path) -> "tuple[Study | None, list[str]]":
+    """The study that a folder records, if its file is at hand; and what a reader has to know of that."""
+    from jaxexp import recorded, store
+
+    record = store.record(folder)
+    try:
+        if recorded.source(record).text != record.get("source"):
+            return recorded.study(record), [
+                "The experiment file has changed since: verdicts and figures are by it as it is."
+            ]
+        return recorded.study(record), []
+    except JaxexpError as problem:
+        return None, [
+            f"The study is not at hand, so that claims are not judged and its own figures not drawn: {problem}"
+        ]
+
+
+def _check_results(folder: Path) -> None:
+    if not any((folder / "plans").glob("[0-9]*.npz")):
+        experiment = folder.resolve().parent.name
+        raise StoreError(
+            f"{folder} has no results: a reference keeps its record, its verdicts and what they rest on; train it with "
+            f"`jaxexp run {experiment} --full`, then `jaxexp report {experiment} --name full`"
+        )
+
+
+def plot(
+    name: RunName,
+    out: Out = Path("results"),
+    label: Label = None,
+    kind: Kind = None,
+    metric: Shown = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a run's figures: those of its experiment, or one of a kind that any results have."""
+    with errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display, figures
+
+        _check_results(folder)
+        if kind is not None and kind not in figures.KINDS:
+            raise StudyError(f"--kind {kind} is no kind of figure{suggestion(kind, figures.KINDS)}")
+        saved = _plotted(folder, kind or ("curves" if metric else None), metric)
+        if as_json:
+            display.json_document({"figures": saved})
+        else:
+            display.out.print(*saved, sep="\n", markup=False)
+
+
+def _plotted(folder: Path, kind: str | None, metric: str | None) -> list[Path]:
+    from jaxexp import figures, recorded, store, worker
+
+    dataset = worker.load(folder)
+    if kind is not None:
+        return [figures.save_kind(dataset, kind, metric, folder / "figures")]
+    record: dict[str, Any] = store.record(folder)
+    known = {entry.name for entry in catalog.entries()}
+    drawings = recorded.study(record).figures if record["experiment"] in known else ()
+    return figures.save(dataset, drawings, folder / "figures")

@@ -1,0 +1,121 @@
+"""A headless Chromium to look at pages with, spoken to through its debugging pipe; needs no other package.
+
+Run as a script it takes screenshots: `python -m tests.chromium PAGE FOLDER`.
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+PATH = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WIDTHS, SCHEMES = (1280, 768, 390), ("light", "dark")
+
+
+class Chromium:
+    """One browser with one page."""
+
+    def __init__(self) -> None:
+        self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
+        to_read, self._to = os.pipe()
+        self._from, to_write = os.pipe()
+        given = (PATH, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe")
+        given = (*given, f"--user-data-dir={self._profile.name}", "--disable-background-networking", "about:blank")
+        redirected = ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "bash", *map(str, given)]
+        self._process = subprocess.Popen(
+            redirected, pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        os.close(to_read)
+        os.close(to_write)
+        self._number, self._buffer, self._session = 0, b"", None
+        self.events: list[dict[str, Any]] = []
+        target = self._ask("Target.createTarget", {"url": "about:blank"})["targetId"]
+        self._session = self._ask("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self._ask(f"{domain}.enable")
+
+    def __enter__(self) -> "Chromium":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        os.close(self._to)
+        os.close(self._from)
+        self._profile.cleanup()
+
+    def open(self, page: Path, width: int = 1280, scheme: str = "light", media: str = "screen") -> None:
+        """Opens a page and waits until it has loaded."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        self._ask("Emulation.setDeviceMetricsOverride", size)
+        wanted = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._ask("Emulation.setEmulatedMedia", {"media": media, "features": wanted})
+        self.events.clear()
+        self._ask("Page.navigate", {"url": page.resolve().as_uri()})
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self._read()
+
+    def bypass_policy(self) -> None:
+        """Lets this tester's own script run in pages, whatever their policy says."""
+        self._ask("Page.setBypassCSP", {"enabled": True})
+
+    def value(self, expression: str) -> Any:
+        """The value of a JavaScript expression in the page, once it is there."""
+        asked = {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        found = self._ask("Runtime.evaluate", asked)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def picture(self, path: Path) -> None:
+        """Writes a picture of the whole page."""
+        shot = self._ask("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True})
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    def complaints(self) -> list[str]:
+        """What the console said since the page was opened: errors and warnings."""
+        entries = [event["params"]["entry"] for event in self.events if event["method"] == "Log.entryAdded"]
+        thrown = [str(event["params"]) for event in self.events if event["method"] == "Runtime.exceptionThrown"]
+        logged = [str(event["params"]) for event in self.events if event["method"] == "Runtime.consoleAPICalled"]
+        return [entry["text"] for entry in entries if entry["level"] in ("error", "warning")] + thrown + logged
+
+    def requests(self) -> list[str]:
+        """What was asked for since the page was opened, without the page itself and what lies in it as data."""
+        sent = [event["params"]["request"]["url"] for event in self.events if event["method"].endswith("WillBeSent")]
+        return [url for url in sent[1:] if not url.startswith("data:")]
+
+    def _ask(self, method: str, parameters: dict | None = None) -> dict[str, Any]:
+        self._number += 1
+        asked: dict[str, Any] = {"id": self._number, "method": method, "params": parameters or {}}
+        if self._session:
+            asked["sessionId"] = self._session
+        content = json.dumps(asked).encode() + b"\0"
+        while content:
+            content = content[os.write(self._to, content) :]
+        while (answer := self._read()).get("id") != self._number:
+            pass
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            part = os.read(self._from, 1 << 20)
+            assert part, "the browser has ended"
+            self._buffer += part
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        found = json.loads(message)
+        if "method" in found:
+            self.events.append(found)
+        return found
+
+
+if __name__ == "__main__":
+    with Chromium() as browser:
+        for width in WIDTHS:
+            for scheme in SCHEMES:
+                browser.open(Path(sys.argv[1]), width, scheme)
+                browser.picture(Path(sys.argv[2]) / f"{width}-{scheme}.png")

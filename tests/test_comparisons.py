@@ -1,0 +1,367 @@
+"""Arms of a run paired with each other, what their pairs say, and the verbs `compare` and `importance` end to end."""
+
+import json
+
+import numpy as np
+import pytest
+import typer
+import xarray
+from scipy import stats
+from typer.testing import CliRunner
+
+import jaxexp as jx
+from jaxexp import catalog, cli, comparisons, overrides, recorded, stages, statistics, store
+from jaxexp import study as studies
+from jaxexp.commands import comparing
+from jaxexp.comparisons import arms
+from jaxexp.errors import StudyError
+
+app = typer.Typer()
+for verb in (comparing.compare, comparing.importance):
+    app.command()(verb)
+
+
+def results(values, columns, status=None):
+    """Results with one metric `y` [trial, seed], the hyperparameters of each trial, and one that is fixed."""
+    values = np.asarray(values, np.float64)
+    status = np.zeros(values.shape, np.int8) if status is None else np.asarray(status, np.int8)
+    return xarray.Dataset(
+        {
+            "y": (("trial", "seed", "eval_step"), np.stack([0 * values, values], -1)),
+            "status": (("trial", "seed"), status),
+            "status_step": (("trial", "seed"), np.full(values.shape, -1, np.int32)),
+        },
+        coords={
+            "trial": np.arange(len(values)),
+            "seed": np.arange(values.shape[1]),
+            "eval_step": [0, 10],
+            "hidden": 16,
+            **{name: ("trial", np.asarray(column)) for name, column in columns.items()},
+        },
+    )
+
+
+def sweep(status=None):
+    """A sweep of two starts, one of which was crossed with a scale as well: trial 4 has no counterpart."""
+    values = np.arange(5.0)[:, None] ** 2 + np.random.default_rng(0).normal(size=(5, 6))
+    columns = {"start": ["zeros", "zeros", "ones", "ones", "ones"], "rate": [0.1, 0.2, 0.1, 0.2, 0.2]}
+    return results(values, columns | {"scale": [1.0, 1.0, 1.0, 1.0, 0.5]}, status)
+
+
+def test_trials_are_paired_where_they_differ_in_nothing_else():
+    assert arms.matched(sweep(), "start=zeros", "start=ones") == [(0, 2), (1, 3)]
+    assert arms.matched(sweep(), "start=zeros,rate=0.2", "start=ones,rate=0.2") == [(1, 3)]
+    assert arms.matched(sweep(), "start = zeros, rate=.1", "start=ones,rate=1e-1") == [(0, 2)]
+    assert arms.matched(sweep(), "start=ones,hidden=16,scale=1", "start=ones,scale=0.5") == [(3, 4)]
+
+
+def test_single_trials_are_a_pair_whatever_they_differ_in():
+    assert arms.matched(sweep(), "start=zeros,rate=0.1", "scale=0.5") == [(0, 4)]
+
+
+def test_commas_and_signs_inside_values_are_kept():
+    dataset = results(np.zeros((2, 2)), {"layers": ["(8, 8)", "(4,)"], "shift": [-0.5, 0.5]})
+    assert arms.matched(dataset, "layers=(8, 8),shift=-0.5", "layers=(4,)") == [(0, 1)]
+    booleans = results(np.zeros((2, 2)), {"nesterov": [True, False]})
+    assert arms.matched(booleans, "nesterov=true", "nesterov=False") == [(0, 1)]
+
+
+MISTAKES = {
+    "no arm": ("zeros", "start=ones", "'zeros' is no arm: write e.g. `learning_rate=0.1`"),
+    "name": ("stat=zeros", "start=ones", "unknown hyperparameter 'stat'; did you mean 'start'?"),
+    "value": ("start=zeroes", "start=ones", "no trial has start=zeroes; did you mean 'zeros'?"),
+    "number": ("rate=fast", "rate=0.1", "no trial has rate=fast; known: 0.1, 0.2"),
+    "together": ("start=zeros,scale=0.5", "start=ones", "no trial has start=zeros,scale=0.5 together"),
+    "same": ("start=ones", "start=ones,hidden=16", "are the same trials"),
+    "several": (
+        "start=zeros",
+        "start=ones,rate=0.1,scale=1",
+        "trials 0 and 1 differ in rate, which the other arm names",
+    ),
+    "none": ("start=zeros", "scale=0.5,rate=0.2", "is more than one trial for each of the other arm"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_an_arm_that_cannot_be_meant_is_refused_with_the_fix(mistake):
+    first, second, message = MISTAKES[mistake]
+    with pytest.raises(StudyError) as refused:
+        arms.matched(sweep(), first, second)
+    assert message in str(refused.value)
+
+
+def test_arms_without_counterparts_say_in_what_they_differ():
+    columns = {"start": ["zeros", "zeros", "ones", "ones"], "rate": [1.0, 2.0, 1.0, 2.0], "scale": [1.0, 1.0, 2.0, 2.0]}
+    with pytest.raises(StudyError, match=r"the same scale: name what else differs, e\.g\. `start=zeros,scale=\.\.\.`"):
+        arms.matched(results(np.zeros((4, 2)), columns), "start=zeros", "start=ones")
+
+
+def test_a_contrast_is_scipy_s_paired_test_on_the_seeds_means():
+    dataset = sweep()
+    found = comparisons.compare(dataset, "start=zeros", "start=ones", "y", margin=100.0)
+    first, second = (dataset["y"].values[trials, :, -1].mean(0) for trials in ([0, 1], [2, 3]))
+    expected = stats.ttest_rel(first, second)
+    assert found.p_different == pytest.approx(expected.pvalue)
+    assert (found.difference.low, found.difference.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert found.difference.mean == pytest.approx(found.first_mean.mean - found.second_mean.mean)
+    assert (found.difference.n, found.num_trials, found.num_alone, found.at) == (6, 2, 1, 10)
+    assert found.improvement.mean == 0.0
+    assert found.equivalent is True
+    assert comparisons.compare(dataset, "start=zeros", "start=ones", "y", margin=1.0).equivalent is False
+    assert comparisons.compare(dataset, "start=zeros", "start=ones", "y", 0).difference.mean == 0
+
+
+def test_runs_that_diverged_are_counted_and_those_not_run_are_left_out():
+    status = np.zeros((5, 6), int)
+    status[0, 1] = status[2, 1] = status[3, 2] = 1
+    status[1, 5] = 3
+    status[4] = 1  # has no counterpart, hence no part
+    found = comparisons.compare(sweep(status), "start=zeros", "start=ones", "y")
+    assert (found.difference.n, found.difference.excluded) == (3, 2)
+    assert (found.first_diverged, found.second_diverged) == (1, 2)
+    assert found.first_mean.n == found.second_mean.n == 3
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(StudyError, match="there is no metric 'x'; known: y"):
+        comparisons.compare(sweep(), "start=zeros", "start=ones", "x")
+    with pytest.raises(StudyError, match="y was not measured at step 7: measured at 0, 10"):
+        comparisons.compare(sweep(), "start=zeros", "start=ones", "y", 7)
+    with pytest.raises(StudyError, match=r"margin=0\.0 leaves no difference"):
+        comparisons.compare(sweep(), "start=zeros", "start=ones", "y", margin=0.0)
+    with pytest.raises(StudyError, match="no seed was run for both"):
+        comparisons.compare(sweep(np.full((5, 6), 3)), "start=zeros", "start=ones", "y")
+    nothing = comparisons.compare(sweep(np.full((5, 6), 1)), "start=zeros", "start=ones", "y")
+    assert (nothing.difference.n, nothing.difference.excluded, nothing.p_different) == (0, 6, 1.0)
+    assert "0 pairs, too few" in comparisons.sentence(nothing)
+
+
+def test_sentences():
+    found = comparisons.compare(sweep(), "start=zeros", "start=ones", "y")
+    assert comparisons.sentence(found).startswith("ones is higher than zeros by ")
+    numbers = comparisons.compare(sweep(), "rate=0.2,scale=1", "rate=0.1,scale=1", "y")
+    assert comparisons.sentence(numbers).startswith("rate=0.2,scale=1 is higher than rate=0.1,scale=1 by ")
+    same = results([[1.0, 2.0, 3.0], [1.1, 1.9, 3.0]], {"rate": [1.0, 2.0]})
+    told = comparisons.sentence(comparisons.compare(same, "rate=1", "rate=2", "y", margin=0.5))
+    assert told == "rate=1 and rate=2 are not told apart: difference 0 [-0.248, 0.248], 3 pairs; equivalent within 0.5"
+
+
+def test_two_stages_judge_by_the_first_stages_spread():
+    """By hand: s = 1 over the first 3, 12 pairs, t(2): half-width 4.3027 / sqrt(12), t = mean sqrt(12)."""
+    differences = np.asarray([1.0, 2.0, 3.0, *[2.5] * 9])
+    contrast = comparisons.compare(sweep(), "start=zeros", "start=ones", "y", margin=4.0)
+    found = comparisons.staged(contrast, differences, 3)
+    half = stats.t.ppf(0.975, 2) / np.sqrt(12)
+    assert found.difference[:4] == pytest.approx(
+        (differences.mean(), differences.mean() - half, differences.mean() + half, 12)
+    )
+    assert found.p_different == pytest.approx(2 * stats.t.sf(differences.mean() * np.sqrt(12), 2))
+    assert found.equivalent is True
+    assert comparisons.staged(contrast._replace(margin=3.2), differences, 3).equivalent is False
+    with_lost = comparisons.staged(contrast, np.insert(differences, 1, np.nan), 4)
+    assert with_lost.difference[:4] == pytest.approx(found.difference[:4])
+    assert with_lost.difference.excluded == 1
+
+
+def test_the_second_stage_keeps_the_level_that_looking_again_would_lose():
+    """No difference, the number of seeds chosen by the first 5: the test finds one in 5 % of 1500 simulations."""
+    rng, contrast = np.random.default_rng(7), comparisons.compare(sweep(), "start=zeros", "start=ones", "y")
+    found = []
+    for _ in range(1500):
+        first = rng.normal(size=5)
+        more = rng.normal(size=statistics.seeds_needed(first, 0.6) - 5)
+        found.append(comparisons.staged(contrast, np.concatenate([first, more]), 5))
+    wrong = np.mean([one.p_different < 0.05 for one in found])
+    assert 0.035 < wrong < 0.065
+    assert wrong == np.mean([not one.difference.low < 0 < one.difference.high for one in found])
+    assert max(one.difference.high - one.difference.low for one in found) <= 1.2 + 1e-9
+
+
+def test_trials_of_two_runs_are_paired_by_seed_whatever_their_order():
+    first = sweep()
+    second = first.isel(trial=[4, 2, 0], seed=[5, 3, 1, 0]) + 0
+    second["y"] = second["y"] + 0.5
+    second["status"] = second["status"].astype(np.int8)
+    found = comparisons.compare_runs(first, second, "y")
+    assert [contrast.first for contrast in found] == [
+        "start=zeros, rate=0.1, scale=1.0", "start=ones, rate=0.1, scale=1.0", "start=ones, rate=0.2, scale=0.5"
+    ]  # fmt: skip
+    assert [contrast.difference.n for contrast in found] == [4, 4, 4]
+    assert [contrast.difference.mean for contrast in found] == pytest.approx([-0.5] * 3)
+
+
+def test_p_values_of_two_runs_are_adjusted_by_holm():
+    rng = np.random.default_rng(1)
+    columns = {"rate": [1.0, 2.0, 3.0]}
+    first, second = (results(rng.normal(size=(3, 8)) + shift, columns) for shift in (0.0, [[0.0], [0.8], [3.0]]))
+    found = comparisons.compare_runs(first, second, "y")
+    raw = [contrast.p_different for contrast in found]
+    assert [contrast.p_adjusted for contrast in found] == pytest.approx(_holm(raw))
+
+
+def _holm(raw):
+    """Step-down by its definition: the k-th smallest of m counts m - k + 1 times, and never less than a smaller one."""
+    order, adjusted = np.argsort(raw), np.zeros(len(raw))
+    for rank, index in enumerate(order):
+        adjusted[index] = max(min(1.0, (len(raw) - place) * raw[order[place]]) for place in range(rank + 1))
+    return adjusted
+
+
+def test_runs_that_share_nothing_say_what_differs():
+    other = sweep().assign_coords(hidden=32)
+    with pytest.raises(StudyError, match="share no trial: hidden is 16 and 32"):
+        comparisons.compare_runs(sweep(), other, "y")
+    with pytest.raises(StudyError, match="share no seed"):
+        comparisons.compare_runs(sweep(), sweep().assign_coords(seed=np.arange(6) + 6), "y")
+
+
+EXPERIMENT = '''"""How high does it jump?"""
+import jax
+import jaxexp as jx
+
+@jx.config
+class Config:
+    gain: float = 1.0
+    start: str = jx.static("zeros", choices=("zeros", "ones"))
+    legs: tuple = (2, 2)
+
+def train(key, config):
+    luck = jax.random.normal(key)
+    height = config.gain * (2.0 if config.start == "ones" else 1.0) * (1 + luck)
+    return {"height": height, "loss_of_height": -height}
+
+study = jx.Study(experiment=jx.from_train(train), config=Config(),
+                 sweep=jx.grid(start=("zeros", "ones"), gain=(0.5, 1.0, 2.0)), seeds=SEEDS)
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def trained(folder, seeds=12):
+    (folder / "experiments" / "jump.py").write_text(EXPERIMENT.replace("SEEDS", str(seeds)))
+    invoked("run", "jump", "--quiet", of=cli.app)
+    return folder / "results" / "jump" / "default"
+
+
+def invoked(*words, of=app, code=0):
+    done = CliRunner().invoke(of, list(words))
+    assert done.exit_code == code, done.stderr
+    return done
+
+
+def test_compare_says_what_the_python_function_does(folder):
+    run = trained(folder)
+    arms_ = ("start=ones,gain=1", "start=zeros,gain=1")
+    document = json.loads(invoked("compare", "jump", *arms_, "--margin", "0.01", "--json").stdout)
+    found = comparisons.compare(jx.load(run), *arms_, "height", margin=0.01)
+    assert document["difference"] == found.difference._asdict()
+    assert document["p_different"] == found.p_different
+    assert (document["metric"], document["equivalent"], document["difference"]["n"]) == ("height", False, 12)
+    shown = invoked("compare", "jump", *arms_, "--metric", "height").stdout
+    assert comparisons.sentence(found).split(";")[0] in shown
+    assert "12" in shown
+
+
+def test_compare_until_trains_the_two_arms_alone_and_the_same_command_again_nothing(folder):
+    run = trained(folder)
+    words = ("compare", "jump", "start=ones,gain=1", "start=zeros,gain=1", "--until", "0.4", "--workers", "1")
+    done = invoked(*words)
+    dataset = jx.load(run)
+    ran = (dataset["status"].values == 0).sum(1)
+    one, other = arms.matched(dataset, *words[2:4])[0]
+    assert ran[one] == ran[other] > 12
+    assert sorted(np.delete(ran, [one, other])) == [12] * 4
+    differences = (dataset["height"].values[one] - dataset["height"].values[other])[:, -1]
+    expected = max(12, int(np.ceil((stats.t.ppf(0.975, 11) * differences[:12].std(ddof=1) / 0.4) ** 2)))
+    assert ran[one] == expected
+    assert f"needs {expected} seeds" in done.stderr
+    assert "reached: " in done.stdout
+    before = sorted((run / "chunks").iterdir())
+    again = invoked(*words)
+    assert sorted((run / "chunks").iterdir()) == before
+    assert again.stdout == done.stdout
+
+
+def test_compare_until_ends_at_the_budget_and_says_so(folder):
+    run = trained(folder, seeds=4)
+    words = ("start=ones", "start=zeros", "--until", "0.0001", "--budget", "16", "--json", "--workers", "1")
+    document = json.loads(invoked("compare", "jump", *words).stdout)
+    assert document["difference"]["n"] == 16
+    assert document["num_trials"] == 3
+    assert (jx.load(run)["status"].values == 0).all()
+    told = invoked("compare", "jump", *words[:4], "--budget", "16").stdout
+    assert "not reached: " in told
+
+
+def test_orders_that_words_can_say_ask_for_the_trials_alone(folder):
+    run = trained(folder)
+    dataset, record = jx.load(run), store.record(run)
+
+    def trials(chosen, seeds):
+        found = []
+        for order in stages.orders(record, dataset, chosen, seeds):
+            study = overrides.chosen(catalog.load(order.path), order.full, order.words, order.samples)
+            assert list(studies.seeds(study)) == sorted(seeds)
+            table = studies.table(studies.check(study))
+            found.append(
+                [(c.start, c.gain) for c in (studies.trial_config(study, table, i) for i in range(len(table)))]
+            )
+        return found
+
+    assert trials([0, 3], range(20)) == [[("zeros", 0.5), ("ones", 0.5)]]
+    assert trials([0, 4], [1, 5, 9]) == [[("zeros", 0.5)], [("ones", 1.0)]]
+    tuples = dataset.assign_coords(legs=("trial", ["[2, 2]", "[4, 4]"] * 3))
+    (whole,) = stages.orders(record, tuples, [0, 1], range(20))
+    assert whole == recorded.order(record, words=["seeds=0:20", "num_steps=1", "evaluate_every=1", "log_every=1"])
+
+
+def test_two_runs_are_compared_trial_by_trial(folder):
+    first = trained(folder)
+    invoked("run", "jump", "gain=1.0,2.0,3.0", "seeds=20", "--name", "other", "--quiet", of=cli.app)
+    second = first.with_name("other")
+    document = json.loads(invoked("compare", str(first), str(second), "--json").stdout)
+    assert [trial["difference"]["n"] for trial in document["trials"]] == [12] * 4
+    assert {trial["difference"]["mean"] for trial in document["trials"]} == {0.0}, "the same code and seeds"
+    assert "0 of 4 shared trials differ at 5 %" in invoked("compare", str(first), str(second)).stdout
+
+
+WRONG = (
+    (["start=ones"], "there is no run at start=ones"),
+    (["a=1", "b=2", "c=3"], "compare takes two arms"),
+    (["results/jump/default", "--until", "1"], "compare takes two arms"),
+    (["start=ones", "start=zeros", "--until", "0"], "--until 0.0 is no half-width"),
+    (["start=one", "start=zeros"], "no trial has start=one; did you mean 'ones'?"),
+)
+
+
+def test_a_mistake_is_one_message_and_exit_code_2(folder):
+    trained(folder, seeds=2)
+    for words, message in WRONG:
+        told = invoked("compare", "jump", *words, code=2).stderr
+        assert message in told
+        assert told.count("\n") == 1
+
+
+def test_importance_says_shares_edges_and_what_is_lost_nearby(folder):
+    trained(folder)
+    document = json.loads(invoked("importance", "jump", "--json").stdout)
+    shares = document["shares"]
+    assert sum(shares["main"].values()) + sum(share for *_, share in shares["pairs"]) == pytest.approx(1)
+    assert shares["main"]["gain"] > shares["main"]["start"] > 0.1
+    assert shares["num_trials"] == 6
+    assert document["larger_is_better"] is True
+    assert set(document["edges"]) == {"gain"}
+    assert [(step["name"], step["value"]) for step in document["sensitivity"]] == [("start", "zeros"), ("gain", 1.0)]
+    assert json.loads(invoked("importance", "jump", "--metric", "loss_of_height", "--json").stdout)["edges"].keys() == {
+        "gain"
+    }
+    shown = invoked("importance", "jump").stdout
+    assert "closed form on a full grid of 2 x 3 trials" in shown
+    assert "gain=2 is best and the largest of 3 values" in shown
+    flipped = invoked("importance", "jump", "--smaller").stdout
+    assert "gain=0.5 is best and the smallest of 3 values" in flipped

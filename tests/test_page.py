@@ -1,0 +1,390 @@
+"""The page of a run: whole, escaped, alone, and small; what it says are the numbers of the run."""
+
+import itertools
+import json
+import re
+import time
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from made_results import made, plan, record, study
+from typer.testing import CliRunner
+
+import jaxexp as jx
+from jaxexp import statistics, store, worker
+from jaxexp.commands import reporting
+from jaxexp.errors import StudyError
+from jaxexp.importance import Shares
+from jaxexp.pages import page
+
+EVIL = "<script>alert(1)</script>\"'&$x$"
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+app = typer.Typer()
+app.command()(reporting.report)
+app.command()(reporting.plot)
+
+
+class Reader(HTMLParser):
+    """The elements of a page: whether each is closed, their attributes, and the text by section."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.text, self.wrong = [], [], "", []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if len(dict(attributes)) < len(attributes):
+            self.wrong.append(f"{tag} has an attribute twice")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(f"</{tag}> at {self.getpos()}")
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def grid(**options):
+    rates, hidden = (axis.ravel() for axis in np.meshgrid((0.001, 0.01, 0.1), (8, 16)))
+    return made({"learning_rate": rates, "hidden": hidden}, **options)
+
+
+def subject(dataset=None, **changes):
+    dataset = grid(lost=[(1, 0)]) if dataset is None else dataset
+    known: dict[str, Any] = {
+        "folder": "results/made/default",
+        "record": record(),
+        "plans": (plan(dataset),),
+        "dataset": dataset,
+    }
+    known |= {"study": study(), **changes}
+    return page.Subject(**known)
+
+
+@pytest.fixture(scope="module")
+def text():
+    return page.document(subject())
+
+
+def test_the_page_is_whole_and_each_id_is_there_once(text):
+    read = Reader(text)
+    assert read.wrong == []
+    assert read.open == []
+    ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
+    assert len(ids) > 20
+    assert len(set(ids)) == len(ids)
+    links = [attributes["href"] for attributes in read.all("a")]
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+    used = re.findall(r"url\(#([\w-]+)\)", text) + [entry["href"][1:] for entry in read.all("use")]
+    assert len(used) > 20
+    assert set(used) <= set(ids)
+
+
+def test_nothing_is_loaded_from_elsewhere_and_no_script_may_run(text):
+    read = Reader(text)
+    (policy,) = [meta["content"] for meta in read.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert not read.all("script") + read.all("link") + read.all("iframe") + read.all("object") + read.all("base")
+    for tag, attributes in read.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            if name in ("src", "href", "xlink:href", "action", "srcset"):
+                assert value.startswith(("#", "data:image/png;base64,")), (tag, value[:80])
+    assert "@import" not in text
+    assert not re.findall(r"url\((?!#)", text)
+    assert not [meta for meta in read.all("meta") if meta.get("http-equiv") == "refresh"]
+
+
+def test_what_a_reader_needs_is_there(text):
+    read = Reader(text)
+    assert dict(read.elements)["html"] == {"lang": "en"}
+    headings = [tag for tag, _ in read.elements if re.fullmatch(r"h\d", tag)]
+    assert headings.count("h1") == 1
+    assert all(int(after[1]) <= int(before[1]) + 1 for before, after in itertools.pairwise(headings))
+    assert all(attributes.get("scope") in ("col", "row") for attributes in read.all("th"))
+    boxes = [attributes for attributes in read.all("div") if "scroll" in attributes.get("class", "")]
+    assert len(boxes) > 8
+    assert all(box["tabindex"] == "0" and box["role"] == "region" and box["aria-label"] for box in boxes)
+    drawn = read.all("svg")
+    assert len(drawn) == 5
+    assert all(one["role"] == "img" and len(one["aria-label"]) > 40 for one in drawn)
+    sections = [attributes["id"] for attributes in read.all("section")]
+    assert sections == ["verdicts", "figures", "table", "method", "plan", "diverged", "commands", "environment"]
+
+
+def test_the_numbers_are_those_of_the_run(text):
+    told = Reader(text).text
+    dataset = grid(lost=[(1, 0)])
+    best = dataset.accuracy.values[5, :, -1]
+    found = statistics.check(study(), dataset)
+    assert [verdict.verdict for verdict in found] == ["holds", "refuted", "not shown"]
+    for part in ("1 holds", "1 refuted", "1 not shown", "Is it so?", "It may be.", "24", "6 trials"):
+        assert part in told, part
+    estimate = statistics.mean_interval(best)
+    assert f"mean {estimate.mean:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]" in told
+    assert f"{best.mean():.4f} ± {best.std(ddof=1) / 2 * 3.182446:.4f}" in told
+    assert "1 of 24 runs, in 1 trials, stopped being finite" in told
+    assert "jaxexp replay results/made/default --trial 1 --seed 0" in told
+    assert "jaxexp run made hidden=8 seeds=4 --tile 4x2 --name again" in told
+    assert "with changes that are not committed" in told
+    assert told.index("5", told.index("largest first")) < told.index("0.1", told.index("largest first"))
+
+
+@pytest.mark.parametrize(
+    "where", ["experiment", "folder", "value", "field", "claim", "docstring", "note", "metric", "words"]
+)
+def test_text_of_a_run_is_text(where):
+    changes = {}
+    dataset = grid()
+    if where == "value":
+        dataset = made({"optimizer": [EVIL, "b"], "hidden": [1, 2]}, lost=[(0, 0)])
+    elif where == "field":
+        dataset = made({EVIL: [0.1, 0.2], "hidden": [1, 2]}, lost=[(0, 0)])
+    elif where == "metric":
+        dataset = made({"hidden": [1, 2]}, names=(EVIL,))
+    elif where in ("experiment", "words"):
+        changes = {
+            "record": record(**({"experiment": EVIL} if where == "experiment" else {"words": [f"hidden={EVIL}"]}))
+        }
+    elif where == "docstring":
+        changes = {"record": record(source=f"'''{EVIL.replace(chr(39), '')} <b>\n\n</p><img src=x onerror=y>'''\n")}
+    elif where == "folder":
+        changes = {"folder": f"results/{EVIL}"}
+    elif where == "note":
+        changes = {"notes": [EVIL]}
+    else:
+        claims = (jx.Claim(EVIL, jx.measured("accuracy", study().config), jx.above(0)),)
+        changes = {"study": study(claims=claims)}
+    made_page = page.document(subject(dataset, **{"study": None} | changes))
+    read = Reader(made_page)
+    assert read.wrong == []
+    assert not read.all("script")
+    assert not [attributes for _, attributes in read.elements if "onerror" in attributes or "alert(1)" in attributes]
+    assert "<script>alert(1)" in read.text
+
+
+def test_a_study_whose_figure_or_claim_fails_has_a_page():
+    def broken(dataset):
+        """Draws nothing."""
+        raise ZeroDivisionError("<b>no</b>")
+
+    claims = (jx.Claim("it fails", broken, jx.above(0)),)
+    told = Reader(page.document(subject(study=study(figures=(broken,), claims=claims)))).text
+    assert "broken cannot be drawn: ZeroDivisionError: <b>no</b>" in told
+    assert "Claims cannot be judged: ZeroDivisionError: <b>no</b>" in told
+
+
+def test_a_run_without_results_yet_has_a_page_that_is_read_again():
+    waiting = [(trial, seed) for trial in range(2) for seed in range(2)]
+    dataset = made({"hidden": [1, 2]}, num_seeds=2, waiting=waiting).drop_vars(["accuracy", "loss"])
+    text = page.document(subject(dataset), refresh=5)
+    read = Reader(text)
+    assert {"http-equiv": "refresh", "content": "5"} in read.all("meta")
+    assert "this page is read again every 5 seconds" in read.text
+    assert [attributes["id"] for attributes in read.all("section")][:2] == ["verdicts", "method"]
+
+
+def test_importance_is_shown_with_what_was_left_out():
+    shares = Shares(
+        {"learning_rate": 0.625, "hidden": 0.25},
+        {("learning_rate", "hidden"): 0.1},
+        0.025,
+        "by grid",
+        0.01,
+        6,
+        ("x=1",),
+        0,
+    )
+    told = Reader(page.document(subject(shares=shares))).text
+    for part in ("learning_rate and hidden", "62.5 %", "10.0 %", "2.5 %", "by grid", "Left out: x=1."):
+        assert part in told, part
+
+
+def test_the_table_is_sorted_as_asked_and_says_what_it_leaves_out():
+    dataset = made({"learning_rate": np.linspace(0.1, 1, 40)})
+    told = Reader(page.document(subject(dataset, study=None))).text
+    assert "The first 30 of 40 trials, by accuracy, largest first" in told
+    assert "jaxexp table results/made/default --limit 40" in told
+    by = Reader(page.document(subject(dataset, study=None, by="learning_rate"))).text
+    assert "by learning_rate, smallest first" in by
+    loss = Reader(page.document(subject(dataset, study=None, metric="loss"))).text
+    assert "by loss, smallest first" in loss
+    with pytest.raises(StudyError, match="there is no column"):
+        page.document(subject(dataset, study=None, by="rate"))
+    with pytest.raises(StudyError, match="there is no metric 'los'; did you mean 'loss'"):
+        page.document(subject(dataset, study=None, metric="los"))
+
+
+def test_the_same_run_gives_the_same_page(text):
+    assert page.document(subject()) == text
+
+
+def test_seeds_that_have_gaps_are_named():
+    dataset = grid().assign_coords(seed=np.asarray([1, 5, 6, 9], np.uint32))
+    assert "seeds=1,5,6,9" in Reader(page.document(subject(dataset, study=None))).text
+    dataset = grid().assign_coords(seed=np.asarray([4, 5, 6, 7], np.uint32))
+    assert "seeds=4:8" in Reader(page.document(subject(dataset, study=None))).text
+
+
+def test_a_hundred_thousand_runs_make_a_small_page_in_seconds():
+    drawn = np.random.default_rng(0)
+    columns = {"learning_rate": 10 ** drawn.uniform(-4, 0, 2000), "momentum": drawn.uniform(0, 1, 2000)}
+    columns |= {"hidden": drawn.choice([8, 16, 32], 2000), "optimizer": drawn.choice(["sgd", "adam"], 2000)}
+    lost = [(int(trial), 0) for trial in range(0, 2000, 7)]
+    dataset = made(columns, num_seeds=50, lost=lost, names=("accuracy", "share", "error"))
+    began = time.process_time()
+    text = page.document(subject(dataset, study=None))
+    assert time.process_time() - began < 8
+    assert len(text.encode()) < 1_000_000
+    told = Reader(text).text
+    assert "100,000" in told
+    assert "The first 30 of 2,000 trials" in told
+
+
+# On the command line
+
+EXPERIMENT = '''"""Does <b>it</b> roll?
+
+It has one seed more than it needs.
+"""
+import jax, jax.numpy as jnp
+import jaxexp as jx
+
+@jx.config
+class Config:
+    learning_rate: float = jx.dynamic(0.1, minimum=0)
+
+def step(key, state, data, config):
+    return state - config.learning_rate * state, {"loss": jnp.sum(state**2)}
+
+def reached(dataset):
+    return dataset["distance"].isel(eval_step=-1).mean("trial")
+
+study = jx.Study(
+    experiment=jx.Experiment(
+        lambda key, data, config: jax.random.normal(key, (4,)), step,
+        lambda state, data, config: {"distance": jnp.sum(jnp.abs(state))},
+    ),
+    config=Config(), sweep=jx.grid(learning_rate=(0.1, 0.2, 0.4)), seeds=3, num_steps=20, evaluate_every=10,
+    claims=(jx.Claim("It arrives.", reached, jx.below(100.0)),),
+)
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made_folder = tmp_path_factory.mktemp("ball")
+    (made_folder / "experiments").mkdir()
+    (made_folder / "experiments" / "ball.py").write_text(EXPERIMENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made_folder)
+        from jaxexp.cli import app as whole
+
+        assert CliRunner().invoke(whole, ["run", "ball", "--quiet"]).exit_code == 0
+    return made_folder
+
+
+def invoke(folder, monkeypatch, *words):
+    monkeypatch.chdir(folder)
+    return CliRunner().invoke(app, words)
+
+
+def test_report_writes_the_page_of_a_run(folder, monkeypatch):
+    done = invoke(folder, monkeypatch, "report", "ball", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    text = (folder / told["report"]).read_text()
+    assert (told["not_run"], told["bytes"]) == (0, len(text.encode()))
+    read = Reader(text)
+    assert read.wrong == []
+    for part in ("Does <b>it</b> roll?", "1 holds", "jaxexp run ball seeds=3", "It has one seed more"):
+        assert part in read.text, part
+    assert "importance" in [attributes["id"] for attributes in read.all("section")]
+
+
+def test_report_says_that_the_experiment_has_changed_or_is_gone(folder, monkeypatch):
+    path = folder / "experiments" / "ball.py"
+    try:
+        path.write_text(EXPERIMENT + "# more\n")
+        assert invoke(folder, monkeypatch, "report", "ball").exit_code == 0
+        written = folder / "results" / "ball" / "default" / "report.html"
+        assert "The experiment file has changed since" in written.read_text()
+        path.unlink()
+        assert invoke(folder, monkeypatch, "report", "results/ball/default").exit_code == 0
+        assert "The study is not at hand" in written.read_text()
+    finally:
+        path.write_text(EXPERIMENT)
+
+
+def test_a_live_page_is_written_until_all_runs_are_done(folder, monkeypatch):
+    whole, pauses = worker.load(folder / "results" / "ball" / "default"), []
+    part = whole.assign(status=whole.status.where(whole.seed < 2, 3).astype("int8"))
+    shown = iter([part, part, whole])
+    monkeypatch.setattr(worker, "load", lambda folder: next(shown))
+    written = folder / "results" / "ball" / "default" / "report.html"
+    monkeypatch.setattr(time, "sleep", lambda seconds: pauses.append('http-equiv="refresh"' in written.read_text()))
+    assert invoke(folder, monkeypatch, "report", "ball", "--live").exit_code == 0
+    assert pauses == [True, True]
+    assert 'http-equiv="refresh"' not in written.read_text()
+
+
+def test_ctrl_c_leaves_a_page_that_is_not_read_again(folder, monkeypatch):
+    whole = worker.load(folder / "results" / "ball" / "default")
+    part = whole.assign(status=whole.status.where(whole.seed < 2, 3).astype("int8"))
+    monkeypatch.setattr(worker, "load", lambda folder: part)
+
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupted)
+    done = invoke(folder, monkeypatch, "report", "ball", "--live", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["not_run"]) == (0, 3)
+    written = folder / "results" / "ball" / "default" / "report.html"
+    assert 'http-equiv="refresh"' not in written.read_text()
+
+
+def test_a_reference_is_refused_with_what_to_type(folder, monkeypatch):
+    reference = folder / "results" / "ball" / "reference"
+    reference.mkdir()
+    (reference / "run.json").write_bytes((folder / "results" / "ball" / "default" / "run.json").read_bytes())
+    assert store.record(reference)["experiment"] == "ball"
+    for verb in ("report", "plot"):
+        done = invoke(folder, monkeypatch, verb, "ball", "--name", "reference")
+        assert done.exit_code == 2
+        assert "train it with `jaxexp run ball --full`" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["curves", "sensitivity", "differences"])
+def test_plot_draws_the_kind_that_is_asked_for(folder, monkeypatch, kind):
+    done = invoke(folder, monkeypatch, "plot", "ball", "--kind", kind, "--metric", "loss", "--json")
+    assert done.exit_code == 0, done.output
+    (path,) = json.loads(done.stdout)["figures"]
+    assert path.endswith(f"figures/{kind}-loss.png")
+    assert (folder / path).stat().st_size > 5000
+
+
+def test_plot_names_what_it_cannot_draw(folder, monkeypatch):
+    for words, message in {
+        ("--kind", "heatmp"): "--kind heatmp is no kind of figure; did you mean 'heatmap'?",
+        ("--kind", "heatmap"): "no two hyperparameters are crossed here",
+        ("--metric", "los"): "there is no metric 'los'; did you mean 'loss'?",
+    }.items():
+        done = invoke(folder, monkeypatch, "plot", "ball", *words)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert message in done.stderr
