@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jaxexp.experiment import Experiment as Experiment
     from jaxexp.experiment import from_train as from_train
     from jaxexp.experiment import supervised as supervised
+    from jaxexp.export import to_pandas as to_pandas
     from jaxexp.plans import plan as plan
     from jaxexp.statistics import check as check
     from jaxexp.study import Claim as Claim
@@ -63,6 +64,7 @@ _NAMES = {
     "errors": ("JaxexpError",),
     "estimates": ("difference", "measured", "share", "trial"),
     "experiment": ("Experiment", "from_train", "supervised"),
+    "export": ("to_pandas",),
     "plans": ("plan",),
     "statistics": ("check",),
     "study": ("Claim", "Study", "above", "below", "between"),

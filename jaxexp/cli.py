@@ -11,12 +11,12 @@ from typing import Annotated, Any, cast
 import typer
 
 from jaxexp import __version__, catalog
-from jaxexp.commands import answers, comparing, folders, repeats, reporting, training
+from jaxexp.commands import comparing, exporting, folders, repeats, reporting, training
 
 app = typer.Typer(
     name="jaxexp",
     help="Train one experiment over thousands of (hyperparameters x seeds) as a few compiled programs.",
-    epilog="Examples: jaxexp run velocity_init seeds=64  |  jaxexp plan velocity_init learning_rate=geomspace(0.1,1,5)",
+    epilog="Examples: jaxexp run velocity_init seeds=64  |  jaxexp plan mine 'learning_rate=geomspace(0.1,1,5)'",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -24,8 +24,8 @@ app = typer.Typer(
 )
 
 _VERBS = (
-    *(training.plan, training.run, folders.status, answers.table, reporting.plot, reporting.report, answers.check),
-    *(comparing.compare, comparing.importance),
+    *(training.plan, training.run, folders.status, exporting.table, reporting.plot, reporting.report, reporting.check),
+    *(comparing.compare, comparing.importance, exporting.export),
     *(repeats.replay, repeats.reproduce, folders.doctor, folders.gc, training.bench),
 )
 app.command("list")(training.list_experiments)

@@ -1,9 +1,10 @@
 """The study that a run folder records, made again from the experiment file as it is now and the folder's own tables."""
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
@@ -84,6 +85,8 @@ def run_plan(folder: Path, stored: StoredPlan, row: int, seed: int) -> Plan:
     def value(name: str, found: Any) -> Any:
         plain = found.item() if isinstance(found, np.generic) else found
         field = known[name]
+        if (get_origin(field.type) or field.type) is tuple:  # JSON has lists, and a column keeps text
+            return _tuples(json.loads(plain) if isinstance(plain, str) else plain)
         return plain if type(plain) is field.type else configs.parse_value(field, configs.text_of(plain))
 
     swept = {name: column[row] for name, column in stored.trials.columns.items()}
@@ -98,3 +101,7 @@ def run_plan(folder: Path, stored: StoredPlan, row: int, seed: int) -> Plan:
         log_every=log_every,
     )
     return plans.plan(wanted, tile=stored.tile, yes=True)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value

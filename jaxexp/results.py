@@ -110,6 +110,18 @@ def dataset(trials: Table, seeds: np.ndarray, results: Iterable[Result], attribu
     )
 
 
+def whole_seeds(dataset: Any) -> Any:
+    """Returns the results at the seeds at which every trial has run, or at all seeds where there is none such.
+
+    Some trials may have more seeds than others: `jaxexp compare --until` trains two arms alone.
+
+    Args:
+        dataset: Results.
+    """
+    whole = (dataset["status"].values != NOT_RUN).all(axis=0)
+    return dataset.isel(seed=whole) if whole.any() else dataset
+
+
 def _grown(
     dimension: str, known: np.ndarray, steps: np.ndarray, filled: dict[str, tuple[str, np.ndarray]]
 ) -> tuple[np.ndarray, dict[str, tuple[str, np.ndarray]]]:

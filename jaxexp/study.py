@@ -204,7 +204,9 @@ def table(study: Study) -> Table:
     columns = {}
     for name in sweeps.names(study.sweep):
         values = sweeps.column(study.sweep, name, indices)
-        values[[value is MISSING for value in values]] = base[name]
+        default = np.empty(1, object)  # NumPy would take a tuple for as many values
+        default[0] = base[name]
+        values[[value is MISSING for value in values]] = default
         columns[name] = values
     try:
         distinct = np.fromiter(dict.fromkeys(zip(*columns.values(), strict=True)), object) if columns else [()]

@@ -1,4 +1,4 @@
-"""Verbs that show a run to people: `report` and `plot`."""
+"""Verbs that show a run to people, and judge it: `report`, `plot` and `check`."""
 
 import contextlib
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxexp import catalog
-from jaxexp.commands.options import By, Json, Label, Out, RunName, errors
+from jaxexp.commands.options import REFUTED, By, Json, Label, Out, RunName, errors
 from jaxexp.errors import JaxexpError, StoreError, StudyError, suggestion
 
 if TYPE_CHECKING:
@@ -141,3 +141,19 @@ def _plotted(folder: Path, kind: str | None, metric: str | None) -> list[Path]:
     known = {entry.name for entry in catalog.entries()}
     drawings = recorded.study(record).figures if record["experiment"] in known else ()
     return figures.save(dataset, drawings, folder / "figures")
+
+
+def check(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
+    """Judge the claims of a run's experiment: holds, refuted or not shown. Exit code 3 where one is refuted."""
+    with errors(as_json):
+        folder = catalog.run_folder(name, out, label or "default")
+        from jaxexp import display, recorded, report, results, statistics, store, worker
+
+        dataset = results.whole_seeds(worker.load(folder))
+        found = statistics.check(recorded.study(store.record(folder)), dataset)
+        if as_json:
+            display.json_document(report.plain(found))
+        else:
+            display.verdicts(found)
+        if any(verdict.verdict == statistics.REFUTED for verdict in found):
+            raise typer.Exit(REFUTED)

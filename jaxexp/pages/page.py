@@ -19,7 +19,7 @@ from jaxexp.errors import StudyError
 from jaxexp.figures import levels
 from jaxexp.pages import elements, provenance, vector
 from jaxexp.pages.elements import Markup
-from jaxexp.results import NOT_FINITE, NOT_RUN
+from jaxexp.results import NOT_FINITE, NOT_RUN, whole_seeds
 from jaxexp.statistics import Verdict
 from jaxexp.store import StoredPlan
 from jaxexp.study import Claim, Study
@@ -170,7 +170,7 @@ def _judged(subject: Subject) -> tuple[list[Verdict], str]:
     if subject.study is None:
         return [], "Claims are not judged: the study of this run is not at hand."
     try:
-        return statistics.check(subject.study, subject.dataset), ""
+        return statistics.check(subject.study, whole_seeds(subject.dataset)), ""
     except Exception as problem:  # an estimate is anyone's code, and half of a run may be missing
         return [], f"Claims cannot be judged: {type(problem).__name__}: {problem}"
 

@@ -91,3 +91,40 @@ def test_shards_make_a_run(place):
     assert (two.returncode, "12 runs" in two.stdout or "6 runs computed" in two.stdout) == (0, True)
     told = json.loads(jaxexp(place, "status", "walks", "--name", "parts", "--json").stdout)
     assert (told["ok"], told["not_run"], told["running"]) == (12, 0, [])
+
+
+TUPLES = '''"""How large is a tower?"""
+
+import jax.numpy as jnp
+
+import jaxexp as jx
+
+
+@jx.config
+class Config:
+    sizes: tuple[int, ...] = (1, 2)
+    rate: float = 0.5
+
+
+def init(key, data, config):
+    return jnp.ones(sum(config.sizes))
+
+
+def step(key, state, data, config):
+    return state * config.rate, {"size": state.sum()}
+
+
+study = jx.Study(
+    experiment=jx.Experiment(init, step, None), config=Config(), sweep=SWEEP, seeds=2, num_steps=3
+)
+'''
+
+
+@pytest.mark.parametrize("sweep", ["jx.grid(rate=(0.5, 0.25))", "jx.grid(sizes=((1, 2), (3,)))"])
+def test_replay_of_a_config_with_a_tuple(tmp_path, sweep):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "towers.py").write_text(TUPLES.replace("SWEEP", sweep))
+    assert jaxexp(tmp_path, "run", "towers", "--quiet").returncode == 0
+    done = jaxexp(tmp_path, "replay", "towers", "--trial", "1", "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    assert "identical to the folder" in done.stdout
