@@ -75,7 +75,9 @@ def test_the_readme_of_the_project_has_the_newcomers_steps():
     assert saved.path == "experiments/mine.py"
     assert "jx.Study(" in saved.text
     verbs = [command.split()[1] for command in commands if " mine" in command]
-    assert {"plan", "run", "table", "compare", "report", "export"} <= set(verbs), "the example is planned, swept and told"
+    assert {"plan", "run", "table", "compare", "report", "export"} <= set(verbs), (
+        "the example is planned, swept and told"
+    )
     for command in commands:  # a shell can read each, brackets and all; only the repository is left to be filled in
         typed = command.replace(newcomer.REPOSITORY, "/a/repository")
         read = subprocess.run(["bash", "-n", "-c", typed], capture_output=True, text=True)
