@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from typer.testing import CliRunner
 
 import jaxexp
 from jaxexp.cli import app
-from jaxexp.commands import exporting
 
 FOLDER = Path(jaxexp.__file__).parent / "schemas"
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -55,10 +53,6 @@ study = jx.Study(
 )
 '''
 
-giving = typer.Typer()
-giving.command("table")(exporting.table)
-giving.command("export")(exporting.export)
-
 COMMANDS: dict[str, tuple[str, list[str], int]] = {
     "list": ("list", ["list"], 0),
     "show": ("show", ["show", "ball"], 0),
@@ -80,6 +74,12 @@ COMMANDS: dict[str, tuple[str, list[str], int]] = {
     "table of a part": ("table", ["table", "ball", "--name", "part"], 0),
     "table of groups": ("table", ["table", "ball", "--group-by", "hidden", "--statistic", "median"], 0),
     "export": ("export", ["export", "ball", "--to", "csv", "--out", "ball.csv"], 0),
+    "report": ("report", ["report", "ball"], 0),
+    "plot": ("plot", ["plot", "ball", "--kind", "curves"], 0),
+    "compare": ("compare", ["compare", "ball", "rate=0.1,hidden=2", "rate=0.1,hidden=4"], 0),
+    "compare runs": ("compare", ["compare", "results/ball/default", "results/ball/default"], 0),
+    "importance": ("importance", ["importance", "ball"], 0),
+    "gc": ("gc", ["gc", "ball", "--dry-run"], 0),
     "an error": ("error", ["show", "bale"], 2),
     "an error of a table": ("error", ["table", "ball", "--by", "rat"], 2),
 }
@@ -100,7 +100,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     told = {}
     with contextlib.chdir(place):
         for name, (_, words, code) in COMMANDS.items():
-            done = CliRunner().invoke(giving if words[0] in ("table", "export") else app, [*words, "--json"])
+            done = CliRunner().invoke(app, [*words, "--json"])
             assert done.exit_code == code, (name, done.output, done.exception)
             told[name] = json.loads(done.stdout)
     return told
@@ -131,11 +131,11 @@ def test_the_documents_hold_what_the_schemas_are_to_tell(printed):
     assert {COMMANDS[name][0] for name in printed} == SCHEMAS.keys() - {"environment"}
 
 
-FREE = {"static", "metrics", "compiler_options", "versions", "hyperparameters"}
+FREE = {"static", "metrics", "compiler_options", "versions", "hyperparameters", "main", "marginals", "edges"}
 """Objects whose keys are not fixed, by the key that they lie under."""
 
 OPTIONAL = {("doctor", "folder"), ("doctor", "damaged"), ("table", "trials"), ("table", "stopped early")}
-ANYTHING = {("show", "default")}
+ANYTHING = {("show", "default"), ("importance", "value"), ("importance", "best")}
 
 
 def nodes(value: Any, path: tuple = ()) -> Iterator[tuple]:
