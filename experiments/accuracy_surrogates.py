@@ -7,7 +7,7 @@ sigmoid before the squared error and one printed run that ends with 4 of 5, is c
 outlier, with bounded ones, and with an evolution strategy on the accuracy itself, which stops after 500 updates. Where
 the threshold lies is a decision of its own: it is also chosen after training.
 
-Answer (8192 starts): the printed run began with 4 of 5, as .175 of all starts do. The sigmoid's squared error ends
+Answer (4096 starts): the printed run began with 4 of 5, as .175 of all starts do. The sigmoid's squared error ends
 there from .340, at learning rates of .01 and .1 alike: the start decides, on which side of a ridge it lies. Losses that
 grow with the outlier get none of the starts right; bounded ones .24 to .44, for the outlier's slope vanishes once it is
 given up. The evolution strategy, which looks 3 away in weight and bias, gets .9985 right.
@@ -188,7 +188,7 @@ def basins(dataset):
 
 LINEAR, right = Config("linear_squared_error"), partial(jx.measured, "right")
 starts = partial(jx.Claim, statistic="share")
-none, at_best_threshold = jx.below(1e-3), jx.measured("right_at_best_threshold", LINEAR)
+none, at_best_threshold = jx.below(2e-3), jx.measured("right_at_best_threshold", LINEAR)
 
 study = jx.Study(
     experiment=jx.Experiment(init, step, evaluate),
@@ -197,7 +197,7 @@ study = jx.Study(
     + jx.grid(surrogate=("smoothed_zero_one",), temperature=(0.3, 3.0))
     + jx.cases({"surrogate": "smoothed_zero_one", "temperature": 3.0, "annealing_rate": 3e-4})
     + jx.cases(EVOLUTION, EVOLUTION | {"sigma": 1.0}),
-    seeds=8192,
+    seeds=4096,
     num_steps=10_000,
     data=lambda config: jx.datasets.five_points(),
     figures=(shares, basins),
