@@ -69,14 +69,16 @@ def plan(summary: Mapping[str, Any]) -> None:
 
 
 def many_programs(summary: Mapping[str, Any], console: Console) -> None:
-    """Names the field that makes a study compile many programs, and what to do where its values are numbers."""
+    """Names the field of numbers that makes a study compile many programs, and what to do."""
     if summary["programs"] <= _MANY_PROGRAMS:
         return
     most = max(summary["static"], key=lambda name: summary["static"][name])
-    numbers = all(isinstance(group["static"][most], (int, float)) for group in summary["groups"])
-    advice = f": if it may be traced, declare it with jx.dynamic(...), and all {most} share one" if numbers else ""
-    told = f"{most} is static, and each of its {summary['static'][most]} values compiles a program{advice}"
-    console.print(told, markup=False)
+    if all(isinstance(group["static"][most], (int, float)) for group in summary["groups"]):
+        console.print(
+            f"{most} is static, and each of its {summary['static'][most]} values compiles a program: if it may be traced, "
+            f"declare it with jx.dynamic(...), and all {most} share one",
+            markup=False,
+        )
 
 
 def experiment(about: Mapping[str, Any]) -> None:

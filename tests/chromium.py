@@ -114,6 +114,7 @@ class Chromium:
 
 
 if __name__ == "__main__":
+    Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
     with Chromium() as browser:
         for width in WIDTHS:
             for scheme in SCHEMES:

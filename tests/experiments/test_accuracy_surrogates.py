@@ -145,7 +145,7 @@ def _dataset(begun=0.176, slope=0.0, line=None, **ends):
         values[name][surrogates.index("linear_squared_error")] = value
     trial, seed = (part.ravel() for part in np.indices((len(table), NUM_SEEDS)))
     flat = {name: array.reshape(-1, 2) for name, array in values.items()}
-    ok, never, steps = np.zeros(len(trial), np.int8), np.full(len(trial), -1, np.int32), np.int32([0, 10_000])
+    ok, never, steps = np.zeros(len(trial), np.int8), np.full(len(trial), -1, np.int32), np.array([0, 10_000], np.int32)
     made = results.Result(trial, seed, ok, never, steps[:0], steps, {}, flat)
     return results.dataset(table, np.arange(NUM_SEEDS, dtype=np.uint32), [made], {})
 
