@@ -75,8 +75,8 @@ def many_programs(summary: Mapping[str, Any], console: Console) -> None:
     most = max(summary["static"], key=lambda name: summary["static"][name])
     if all(isinstance(group["static"][most], (int, float)) for group in summary["groups"]):
         console.print(
-            f"{most} is static, and each of its {summary['static'][most]} values compiles a program: if it may be traced, "
-            f"declare it with jx.dynamic(...), and all {most} share one",
+            f"{most} is static, and each of its {summary['static'][most]} values compiles a program: if it may be "
+            f"traced, declare it with jx.dynamic(...), and all {most} share one",
             markup=False,
         )
 
