@@ -3,28 +3,32 @@
 What a checkpoint holds is the engine's; where it lies is the store's.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxexp import store
+from jaxexp import files, store
 from jaxexp.engine import Segment, Snapshot
 from jaxexp.program import Progress
 from jaxexp.results import joined
 
 
-def write(folder: Path, digest: str, segment: Segment) -> None:
+def write(folder: Path, digest: str, segment: Segment, environment: Mapping[str, Any]) -> None:
     """Writes a checkpoint of the batch in flight, as it stood after a segment.
 
     Args:
         folder: The run folder.
         digest: The plan's.
         segment: A segment of this process, with its snapshot.
+        environment: What the bits depend on beside the code, as chunks record it.
     """
     if segment.snapshot is None:
         return
     snapshot = segment.snapshot.on_host()
-    arrays = {"where": np.asarray([snapshot.tile, snapshot.num_tiles, snapshot.step], np.int64)}
+    arrays = {"environment": files.text_array(environment)}
+    arrays |= {"where": np.asarray([snapshot.tile, snapshot.num_tiles, snapshot.step], np.int64)}
     arrays |= {f"leaf:{index:04d}": np.asarray(leaf) for index, leaf in enumerate(snapshot.progress.leaves)}
     arrays["first_bad"] = np.asarray(snapshot.progress.first_bad)
     for name in snapshot.records[0]:
@@ -35,10 +39,10 @@ def write(folder: Path, digest: str, segment: Segment) -> None:
     store.write_checkpoint(folder, digest, segment.batch.name, snapshot.tile * 2**31 + snapshot.step, arrays)
 
 
-def read(folder: Path, digest: str, batch: str) -> Snapshot | None:
-    """Returns the newest whole checkpoint of a batch, or None."""
+def read(folder: Path, digest: str, batch: str, environment: Mapping[str, Any]) -> Snapshot | None:
+    """Returns the newest whole checkpoint of a batch, or None; one of another environment is none."""
     arrays = store.read_checkpoint(folder, digest, batch)
-    if arrays is None:
+    if arrays is None or "environment" not in arrays or files.array_text(arrays["environment"]) != environment:
         return None
 
     def named(kind: str) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxexp import files, store
+from jaxexp.errors import StoreError
 from jaxexp.plans import Batch
 
 LEASE_SECONDS, BEAT_SECONDS = 30.0, 5.0
@@ -75,8 +76,12 @@ class Claims:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             return False
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(self._text())
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self._text())
+        except OSError as problem:
+            path.unlink(missing_ok=True)
+            raise StoreError(f"cannot write {path}: {problem.strerror}; what was committed is kept") from problem
         return True
 
     def _gone(self, batch: str) -> bool:

@@ -55,12 +55,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, own: bool = False) -> None:
     """Makes a folder and checks that files can be written there.
 
+    Args:
+        folder: The folder.
+        own: Whether it is a part of a run folder, which no link may lead out of.
+
     Raises:
-        StoreError: If it cannot be made or written.
+        StoreError: If it cannot be made or written, or is a link and must not be.
     """
+    if own and folder.is_symlink():
+        raise StoreError(f"{folder} is a link, which may lead out of the run: put a folder in its place")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f"{TEMPORARY}{os.getpid()}-probe"
@@ -200,7 +206,11 @@ def locked(folder: Path) -> Iterator[None]:
 
     Where the file system has no locks, nothing is held.
     """
-    with (folder / "lock").open("ab") as file:
+    try:
+        descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    except OSError as problem:
+        raise StoreError(f"{folder / 'lock'} is no plain file ({problem.strerror}): remove it") from problem
+    with os.fdopen(descriptor, "ab") as file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -56,7 +56,8 @@ class _Hand:
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         self.output, self._input = cast(IO[bytes], self.process.stdout), cast(IO[bytes], self.process.stdin)
-        self.tell(json.dumps({**order._asdict(), "folder": str(job.folder), "core": core}))
+        told = {"folder": str(job.folder), "core": core, "digests": job.digests}
+        self.tell(json.dumps({**order._asdict(), **told}))
 
     def tell(self, line: str) -> None:
         """Writes a line to the worker; one that is gone is noticed when its output ends."""
@@ -205,6 +206,8 @@ class _Crew:
         for said in hand.heard():
             if "out_of_memory" in said:
                 raise OutOfMemoryError(said["out_of_memory"])
+            if "error" in said:
+                raise JaxexpError(said["error"])
             if "batch" in said:
                 yield Segment(self.known[said.pop("batch")], **said)
             elif "committed" in said:

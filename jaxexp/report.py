@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxexp import figures, files, statistics, tables
 from jaxexp.results import NOT_FINITE
 from jaxexp.statistics import Verdict
@@ -44,6 +46,8 @@ def write(folder: Path, study: Study, dataset: Any) -> Report:
     kept = {f"{number:02d}": statistics.per_seed(claim, dataset) for number, claim in enumerate(study.claims)}
     arrays = {name: values.values for name, values in kept.items()}
     arrays |= {f"{name}:seed": values["seed"].values for name, values in kept.items()}
+    statements = files.text_array([claim.statement for claim in study.claims])
+    arrays |= {"statements": statements, "num_steps": np.asarray(study.num_steps)}
     files.write(folder / "claims.npz", files.npz_bytes(arrays))
     saved = figures.save(dataset, study.figures, folder / "figures")
     rows = tables.rows(dataset, shown=tables.headline(dataset))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import catalog, devices, files, overrides, statistics, store, worker
+from jaxexp import catalog, devices, files, overrides, recorded, statistics, store, worker
 from jaxexp.errors import StoreError
 from jaxexp.launch import Order
 from jaxexp.plans import Tile
@@ -103,6 +103,8 @@ def judge(folder: Path, made: Study, dataset: Any) -> Reproduction:
         raise StoreError(f"{folder} has neither claims nor results to compare with")
     judged = compared(pairs, made.num_steps, same_machine=not changed)
     worst = max((found.verdict for found in judged), key=ORDER.index)
+    if recorded.source(record).text != record.get("source"):
+        changed.append("experiment file: another than the recorded one")
     return Reproduction(worst, judged, changed, int(dataset["status"].size))
 
 
@@ -112,8 +114,12 @@ def _claims(folder: Path, made: Study, again: Any) -> Any:
     if not path.is_file() or not made.claims:
         return
     kept = files.read_npz(path)
-    for number, claim in enumerate(made.claims):
-        name = f"{number:02d}"
+    asked = store.plans(folder) if (folder / "plans").is_dir() else []
+    if "num_steps" in kept and asked and int(kept["num_steps"]) != asked[0].steps[0]:
+        return  # a later command, of more steps, has judged the claims
+    statements = files.array_text(kept["statements"]) if "statements" in kept else [c.statement for c in made.claims]
+    for claim in made.claims:
+        name = f"{statements.index(claim.statement):02d}" if claim.statement in statements else ""
         if name in kept:
             now = statistics.per_seed(claim, again)
             yield claim.statement, _common(kept[f"{name}:seed"], kept[name], now["seed"].values, now.values)
@@ -158,11 +164,12 @@ def compared(
     """Returns the verdict on each quantity.
 
     *Identical*: the same bits at every seed. On the machine and software of the record anything else is *different*,
-    since nothing there explains it. *Within tolerance*: no seed's numbers differ by more than epsilon of their dtype
-    times the number of steps, relative to the larger. *Different*: a paired t-test finds that the means differ, at
-    `LEVEL` with Holm over all quantities, and not that it is by less than `NEGLIGIBLE` standard deviations of the
-    seeds; or so many more or fewer seeds are finite as chance does not explain. *Equivalent*: else, where the means'
-    difference is within `MARGIN` standard deviations by two one-sided tests. *Undecided*: neither; too few seeds.
+    since nothing there explains it. *Within tolerance*: no seed's numbers differ, relative to the larger, by more than
+    epsilon of their dtype times the number of steps, and never by more than its square root. *Different*: a paired
+    t-test finds that means differ, and not that it is by less than `NEGLIGIBLE` standard deviations of the seeds; or
+    so many more or fewer seeds are finite as chance does not explain; each at half of `LEVEL`, with Holm over all
+    quantities. *Equivalent*: else, where the means' difference is within `MARGIN` standard deviations by two one-sided
+    tests. *Undecided*: neither; too few seeds.
 
     Args:
         pairs: By name, numbers [num_seeds] before and now, of the same seeds.
@@ -175,9 +182,9 @@ def compared(
         both = np.isfinite(old) & np.isfinite(new)
         spread = float(np.std(old[both].astype(np.float64), ddof=1)) if both.sum() > 1 else 0.0
         differences = np.where(both, new.astype(np.float64) - old.astype(np.float64), np.nan)
-        tolerance = float(np.finfo(old.dtype).eps) * num_steps
+        tolerance = min(float(np.finfo(old.dtype).eps) * num_steps, float(np.finfo(old.dtype).eps) ** 0.5)
         size = np.maximum(np.abs(old), np.abs(new))[both]
-        same_finite = bool(np.array_equal(np.isfinite(old), np.isfinite(new)))
+        same_finite = bool(np.array_equal(old[~both], new[~both], equal_nan=True))
         within = same_finite and bool((np.abs(differences[both]) <= tolerance * size).all())
         comparison = statistics.paired(differences, MARGIN * spread)
         verdict = IDENTICAL if old.tobytes() == new.astype(old.dtype).tobytes() else WITHIN if within else UNDECIDED
@@ -187,12 +194,14 @@ def compared(
         counts = (int(np.isfinite(old).sum()), int(np.isfinite(new).sum()))
         found.append(Judged(name, verdict, largest, tolerance, comparison, MARGIN * spread, counts))
     open_ = [number for number, judged in enumerate(found) if judged.verdict == UNDECIDED]
+    # Each quantity is tested twice, for its mean and for how many seeds are finite: half of the level each.
     adjusted = statistics.holm([found[number].comparison.p_different for number in open_])
-    for number, probability in zip(open_, adjusted, strict=True):
+    gone = statistics.holm([_gone(found[number].finite, len(pairs[found[number].quantity][0])) for number in open_])
+    for number, probability, lost in zip(open_, adjusted, gone, strict=True):
         judged = found[number]
         ends = max(abs(judged.comparison.low), abs(judged.comparison.high))
         negligible = ends < judged.margin * NEGLIGIBLE / MARGIN
-        if (probability <= LEVEL and not negligible) or _gone(judged.finite, len(pairs[judged.quantity][0])):
+        if (probability <= LEVEL / 2 and not negligible) or lost <= LEVEL / 2:
             verdict = DIFFERENT
         else:
             verdict = EQUIVALENT if judged.comparison.equivalent else UNDECIDED
@@ -200,17 +209,17 @@ def compared(
     return found
 
 
-def _gone(finite: tuple[int, int], num_seeds: int) -> bool:
-    """Whether so many more, or fewer, seeds are finite than chance explains, by Fisher's exact test at `LEVEL`."""
+def _gone(finite: tuple[int, int], num_seeds: int) -> float:
+    """The chance of so many more, or fewer, finite seeds, by Fisher's exact test."""
     from scipy.stats import fisher_exact
 
     table = [[count, num_seeds - count] for count in finite]
-    return float(fisher_exact(table)[1]) <= LEVEL  # pyright: ignore[reportArgumentType]
+    return float(fisher_exact(table)[1])  # pyright: ignore[reportArgumentType]
 
 
 def keep(folder: Path, found: Reproduction) -> Path:
     """Writes the record of a reproduction beside what it reproduces, `reproductions/NUMBER.json`; returns its path."""
-    files.make_folder(folder / "reproductions")
+    files.make_folder(folder / "reproductions", own=True)
     number = 1
     while (path := folder / "reproductions" / f"{number:03d}.json").exists():
         number += 1

@@ -57,6 +57,14 @@ def exists(folder: Path) -> bool:
     return (folder / "run.json").is_file()
 
 
+def identity(folder: Path) -> tuple[int, int] | None:
+    """Returns what tells a folder's record from one that replaces it; None where there is none."""
+    with contextlib.suppress(OSError):
+        found = (folder / "run.json").stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
+
+
 def make_folders(folder: Path) -> None:
     """Makes the folders in a run folder.
 
@@ -91,7 +99,7 @@ def record(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{folder} holds no run (it has no run.json): give the folder that `jaxexp run` printed")
     found = files.read_sealed_json(path)
     schema = found.get("schema")
-    if schema not in _READERS:
+    if not isinstance(schema, int) or schema not in _READERS:
         raise StoreError(f"{path} has schema {schema}, this jaxexp reads up to {SCHEMA}: update jaxexp")
     found = _READERS[schema](found)
     try:
@@ -109,8 +117,8 @@ _READERS: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {1: lambda fou
 
 def quarantine(path: Path) -> Path:
     """Puts a damaged file aside, into the run folder's `quarantine/`, and returns where it is now."""
-    folder = path.parents[0 if path.name == "run.json" else 1] / "quarantine"
-    files.make_folder(folder)
+    folder = path.parents[0 if path.name in ("run.json", "claims.npz") else 1] / "quarantine"
+    files.make_folder(folder, own=True)
     number = 0
     while os.path.lexists(aside := folder / f"{number:03d}-{path.name[:100]}"):
         number += 1
@@ -175,7 +183,7 @@ def _read_plan(path: Path) -> StoredPlan:
         steps = tuple(header["steps"])
         tile = Tile(*header["tile"])
         return StoredPlan(digest, header["asked"], tile, trials, seeds, steps, header["programs"], done)
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError) as problem:
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, MemoryError, RecursionError) as problem:
         raise DamagedError(f"{path} is no plan of a run ({problem!r}): {files.REDO}") from problem
 
 
@@ -229,7 +237,10 @@ def read_chunk_and_environment(folder: Path, digest: str, batch: str) -> tuple[R
     arrays = files.read_npz(path)
     if not np.array_equal(arrays.get("name", ()), _name(digest, batch)):
         raise DamagedError(f"{path} is the chunk of another batch: {files.REDO}")
-    return result_of(arrays), files.array_text(arrays["environment"])
+    result, environment = result_of(arrays), arrays.get("environment")
+    if environment is None or {result.trial.shape, result.seed.shape, result.status.shape} != {(len(result.trial),)}:
+        raise DamagedError(f"{path} is no chunk of a run: {files.REDO}")
+    return result, files.array_text(environment)
 
 
 def environments(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -246,6 +257,8 @@ def damaged(folder: Path) -> Iterator[tuple[Path, DamagedError]]:
         yield from _trial(path, lambda path=path: _read_plan(path))
     for path in sorted((folder / "chunks").glob("*")):
         yield from _trial(path, lambda path=path: read_chunk(folder, path.stem[-12:], path.stem[:-13]))
+    if (folder / "claims.npz").exists():
+        yield from _trial(folder / "claims.npz", lambda: files.read_npz(folder / "claims.npz"))
     for path in sorted((folder / "checkpoints").glob("*")):
         yield from _trial(path, lambda path=path: files.read_npz(path))
 
@@ -289,7 +302,7 @@ def result_of(arrays: Mapping[str, np.ndarray]) -> Result:
 
 def write_checkpoint(folder: Path, digest: str, batch: str, step: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a checkpoint of a batch in flight and removes all but the last two."""
-    path = folder / "checkpoints" / f"{batch}-{digest}-{step:012d}.npz"
+    path = folder / "checkpoints" / f"{batch}-{digest}-{step:020d}.npz"
     files.write(path, files.npz_bytes(arrays))
     for old in _checkpoints(folder, digest, batch)[:-2]:
         old.unlink(missing_ok=True)
@@ -350,10 +363,10 @@ def check_same(
     changed = [f"{name}: {old[name]} -> {new[name]}" for name in _OF_BITS if old[name] != new[name]]
     lines = "\n".join(changed)
     stored_plans = plans(folder)
-    ours = {digests["program"] for digests in programs.values()}
+    ours = {(digests["program"], digests["data"]) for digests in programs.values()}
     for name, environment in () if stored_plans else environments(folder):  # what was asked for is lost
-        if environment.get("program") not in ours:
-            raise MismatchError(f"{folder} was trained by another program (chunk {name}): {hint}")
+        if (environment.get("program"), environment.get("data")) not in ours:
+            raise MismatchError(f"{folder} was trained by another program or on other data (chunk {name}): {hint}")
     for stored in stored_plans:
         for group in programs.keys() & stored.programs.keys():
             there, here = stored.programs[group], programs[group]

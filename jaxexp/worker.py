@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxexp import checkpoints, claims, configs, devices, engine, files, plans, store, timing, trees
 from jaxexp.engine import Segment
-from jaxexp.errors import OutOfMemoryError, StoreError
+from jaxexp.errors import MismatchError, OutOfMemoryError, StoreError
 from jaxexp.extension import Shorter
 from jaxexp.plans import Batch, Group, Plan, Tile
 from jaxexp.program import Lowered
@@ -64,6 +64,9 @@ class Job(NamedTuple):
         num_done: Runs of the plan that are there already.
         source: Where the study comes from; None where nothing is recorded.
         quarantined: Where damaged files of the folder were put; what they held is done anew.
+        digests: For each group, by the text of its static fields, its program's and its data's digest, as the folder
+            records them.
+        begun: What tells the folder's record from one that another process, told to start over, puts in its place.
     """
 
     plan: Plan
@@ -73,6 +76,8 @@ class Job(NamedTuple):
     num_done: int
     source: Source | None = None
     quarantined: tuple[Path, ...] = ()
+    digests: Mapping[str, Mapping[str, str]] = {}
+    begun: tuple[int, int] | None = None
 
 
 class Committed(NamedTuple):
@@ -153,7 +158,9 @@ def num_left(job: Job) -> int:
 
 
 def reopen(study: Study, folder: Path) -> Job:
-    """Returns the job of a study whose plan the folder has, for another process to take part in; checks no code.
+    """Returns the job of a study whose plan the folder has, for another process to take part in.
+
+    It checks no code: give the job the `digests` of the one that was prepared, and each batch does.
 
     Args:
         study: The study.
@@ -168,7 +175,8 @@ def reopen(study: Study, folder: Path) -> Job:
         raise StoreError(f"{folder} was not asked for this study: prepare it there first")
     plan = _in_folder(plan, folder, known, None)
     pending = _pending(plan, folder)
-    return Job(plan, folder, pending, {}, plan.num_runs - sum(batch.num_runs for batch in pending))
+    done = plan.num_runs - sum(batch.num_runs for batch in pending)
+    return Job(plan, folder, pending, {}, done, begun=store.identity(folder))
 
 
 def _pending(plan: Plan, folder: Path | None) -> tuple[Batch, ...]:
@@ -211,6 +219,7 @@ def _job(
     """Lowers the programs, checks them against the folder's, and finds what is left to train."""
     pending = _pending(plan, folder)
     lowered = {index: engine.lower(plan, index) for index in range(len(plan.groups))}
+    programs, begun = {}, None
     if folder is not None and source is not None:
         programs, record = digests(plan, lowered), record_of(plan, source)
         if known or store.exists(folder):
@@ -220,8 +229,9 @@ def _job(
             store.add_plan(folder, plan, programs, len(known))
         if not store.exists(folder):
             store.create(folder, record)
+        begun = store.identity(folder)
     done = plan.num_runs - sum(batch.num_runs for batch in pending)
-    return Job(plan, folder, pending, lowered, done, source)
+    return Job(plan, folder, pending, lowered, done, source, digests=programs, begun=begun)
 
 
 def digests(plan: Plan, lowered: Mapping[int, Lowered]) -> dict[str, dict[str, str]]:
@@ -337,15 +347,20 @@ def one_batch(
     """
     folder, digest = job.folder, job.plan.digest
     environment = store.bits_environment(devices.environment()) if folder else {}
-    environment |= {"program": made.fingerprint}
+    own = job.digests.get(_group_name(made.group), {})
+    environment |= {"program": made.fingerprint, "data": own.get("data")}
+    if own and (made.fingerprint, trees.digest(made.group.data)) != (own["program"], own["data"]):
+        raise MismatchError(f"the experiment or its data have changed since {folder} was asked for: start again")
     keep_state = keep_state or (folder is not None and plans.keeps_states(job.plan))
     begun = functools.partial(before.begun, batch.group, made.fingerprint)
-    snapshot = checkpoints.read(folder, digest, batch.name) if folder else None
+    snapshot = checkpoints.read(folder, digest, batch.name, environment) if folder else None
     event, written, unwritten = None, time.monotonic(), False
     try:
         for event in engine.train(job.plan, made, batch, snapshot=snapshot, begun=begun, keep_state=keep_state):
             if isinstance(event, Result):
                 if folder:
+                    if job.begun != store.identity(folder):
+                        raise StoreError(f"{folder} was started over meanwhile: what this process trains is not kept")
                     store.write_chunk(folder, digest, batch.name, event, environment)
                     store.remove_checkpoints(folder, digest, batch.name)
                 unwritten = False
@@ -353,12 +368,12 @@ def one_batch(
                 continue
             unwritten = True
             if folder and time.monotonic() - written > CHECKPOINT_SECONDS:
-                checkpoints.write(folder, digest, event)
+                checkpoints.write(folder, digest, event, environment)
                 written, unwritten = time.monotonic(), False
             yield event
     except GeneratorExit:
         if folder and unwritten and isinstance(event, Segment):
-            checkpoints.write(folder, digest, event)
+            checkpoints.write(folder, digest, event, environment)
         raise
 
 

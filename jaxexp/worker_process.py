@@ -20,9 +20,10 @@ def main() -> None:
     """Serves the starter of this process until it says stop.
 
     The first line on standard input is the order: the experiment file's `path`, `full`, `words`, `samples`, the
-    `folder`, and the `core` to be pinned to (or null).
+    `folder`, the `core` to be pinned to (or null), and the `digests` of the starter's programs and data.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the starter decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # which may reach the whole group: the starter decides
+        signal.signal(number, signal.SIG_IGN)
     order = json.loads(sys.stdin.readline())
     if order["core"] is not None:
         os.sched_setaffinity(0, {order["core"]})
@@ -39,11 +40,11 @@ def _listen(asked: queue.Queue[str]) -> None:
 
 def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
     from jaxexp import catalog, engine, overrides, plans, store, worker
-    from jaxexp.errors import OutOfMemoryError
+    from jaxexp.errors import JaxexpError, OutOfMemoryError
 
     study = overrides.chosen(catalog.load(order["path"]), order["full"], order["words"], order["samples"])
     folder = Path(order["folder"])
-    job = worker.reopen(study, folder)
+    job = worker.reopen(study, folder)._replace(digests=order["digests"])
     batches = {batch.name: batch for batch in plans.batches(job.plan)}
     before = worker.shorter(job)
     with engine.compiler(job.plan, job.lowered, ()) as program:
@@ -56,6 +57,8 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
                 _train(worker.one_batch(job, program(batches[name].group), batches[name], before), name, asked)
             except OutOfMemoryError as problem:
                 _say({"out_of_memory": str(problem)})
+            except JaxexpError as problem:
+                _say({"error": str(problem)})
 
 
 def _train(events: Any, name: str, asked: queue.Queue[str]) -> None:

@@ -18,6 +18,7 @@ from jaxexp.commands.options import (
     Workers,
     errors,
 )
+from jaxexp.errors import Interrupted
 
 
 def replay(
@@ -67,7 +68,12 @@ def reproduce(
             study, job = reproductions.again(folder, order, Path(temporary) / "run")
             if not quiet:
                 display.err.print(f"{folder}: {job.plan.num_runs:,} runs to train again", markup=False)
-            job, _ = foreground.train(job, order, workers, quiet)
+            try:
+                job, _ = foreground.train(job, order, workers, quiet)
+            except Interrupted as stop:
+                raise type(stop)(
+                    "interrupted; a reproduction keeps nothing of what it trained: start it again"
+                ) from stop
             found = reproductions.judge(folder, study, worker.collect(job))
         path = reproductions.keep(folder, found)
         if as_json:

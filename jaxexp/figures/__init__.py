@@ -268,7 +268,7 @@ def save(dataset: Any, drawings: Sequence[Callable[[Any], Any]], folder: Path) -
     Raises:
         StoreError: If the folder cannot be written.
     """
-    files.make_folder(folder)
+    files.make_folder(folder, own=True)
     saved = []
     for draw in drawings or (learning_curves,):
         path = folder / f"{draw.__name__}.png"
@@ -291,7 +291,7 @@ def save_kind(dataset: Any, kind: str, metric: str | None, folder: Path) -> Path
         StoreError: If the folder cannot be written.
     """
     figure = KINDS[kind](dataset, metric)
-    files.make_folder(folder)
+    files.make_folder(folder, own=True)
     ending = "" if metric is None else re.sub(r"[^\w.-]", "_", f"-{metric}")
     figure.savefig(folder / f"{kind}{ending}.png", dpi=130)
     return folder / f"{kind}{ending}.png"

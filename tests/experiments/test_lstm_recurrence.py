@@ -200,6 +200,7 @@ def test_the_figure_draws_the_median_of_every_net():
 def test_no_claim_of_the_default_study_is_refuted_and_those_on_errors_want_more_seeds():
     found = [verdict.verdict for verdict in jx.check(STUDY, jx.run(STUDY))]
     assert "refuted" not in found
-    # Errors after long training differ from processor to processor by more than these few seeds can settle.
-    assert [found[number] for number in (0, 1, 2, 3, 8, 9, 11)] == ["holds"] * 7
+    # Errors after long training differ from processor to processor by more than so few seeds can settle; and 16 seeds
+    # are not enough for "the head by .14" among twelve claims.
+    assert [found[number] for number in (0, 2, 3, 8, 9, 11)] == ["holds"] * 6
     assert found[4:8].count("not shown") >= 2
