@@ -117,7 +117,7 @@ class Shorter:
                     of_run = {name: values[run, logged] for name, values in result.logged.items()}
                     records.append(of_run | {name: values[run, evaluated] for name, values in result.evaluated.items()})
                 parts.append((result, start))
-        if not parts:
+        if not records:
             return None
         bad = [np.where(result.status == OK, NEVER, result.status_step) for result, _ in parts]
         return _Source(

@@ -323,6 +323,56 @@ def test_states_of_keys_and_of_small_floats_go_on_after_a_stop_and_with_more_ste
     assert jx.run(longer, tmp_path / "longer").identical(whole)
 
 
+def test_an_evaluation_that_more_steps_never_make_marks_no_run(tmp_path, study):
+    def evaluate(state, data, config):
+        return {"end": jax.numpy.where(jax.numpy.sum(state) == 23, jax.numpy.nan, jax.numpy.sum(state))}
+
+    count = jx.Experiment(
+        lambda key, data, config: jax.numpy.zeros(1),
+        lambda key, state, data, config: (state + 1, {"x": state.sum()}),
+        evaluate,
+    )
+    longer = study.replace(experiment=count, sweep=jx.grid(rate=(0.5, 1.0)), seeds=2, num_steps=40)
+    assert (jx.run(longer.replace(num_steps=23), tmp_path, tile=TILE).status != OK).all()
+    assert jx.run(longer, tmp_path).identical(jx.run(longer, tile=TILE))
+
+
+def test_a_checkpoint_of_another_version_is_not_gone_on_from(tmp_path, study, monkeypatch):
+    there = devices.environment()
+    elsewhere = {**there, "versions": {**there["versions"], "jax": "0.9.0"}}
+    monkeypatch.setattr(engine, "_adapted", lambda *timing: 3)
+    monkeypatch.setattr(devices, "environment", lambda: elsewhere)
+    events = worker.work(worker.prepare(study, tmp_path, tile=TILE))
+    next(events)
+    events.close()
+    assert list((tmp_path / "checkpoints").iterdir())
+    monkeypatch.setattr(devices, "environment", lambda: there)
+    assert (
+        sum(
+            event.num_steps * event.num_tiles
+            for event in worker.work(worker.prepare(study, tmp_path, allow_mixed=True))
+            if isinstance(event, engine.Segment)
+        )
+        == 8 * 20
+    )
+
+
+def test_what_was_trained_is_not_put_into_a_folder_that_was_started_over(tmp_path, study):
+    job = worker.prepare(study, tmp_path / "run", tile=TILE)
+    worker.prepare(study.replace(seeds=2), tmp_path / "run", tile=TILE, fresh=True)
+    with pytest.raises(StoreError, match="was started over meanwhile"):
+        for _ in worker.work(job):
+            pass
+    assert chunks(tmp_path / "run") == {}
+
+
+def test_a_worker_trains_no_other_program_than_was_asked_for(tmp_path, study):
+    job = worker.prepare(study, tmp_path, tile=TILE)
+    changed = {name: {**digests, "program": "other"} for name, digests in job.digests.items()}
+    with pytest.raises(MismatchError, match="have changed since"):
+        next(worker.work(job._replace(digests=changed)))
+
+
 def test_more_steps_go_beside_the_results_of_fewer(tmp_path, study):
     short = jx.run(study, tmp_path, tile=TILE)
     long = jx.run(study.replace(num_steps=30), tmp_path)

@@ -355,3 +355,12 @@ def test_another_machine_is_refused_or_recorded_in_each_chunk(tmp_path, monkeypa
     versions = {environment["versions"]["jax"] for _, environment in store.environments(folder)}
     assert versions == {there["versions"]["jax"], "0.99.0"}
     json.dumps(upkeep.state(folder), default=str)
+
+
+def test_a_lock_that_is_a_link_is_refused_and_the_canary_not_made(tmp_path):
+    folder = finished(tmp_path / "run")
+    (folder / "lock").unlink()
+    (folder / "lock").symlink_to(tmp_path / "canary")
+    with pytest.raises(StoreError, match=r"lock is no plain file"):
+        worker.prepare(STUDY.replace(seeds=6), folder)
+    assert not (tmp_path / "canary").exists()

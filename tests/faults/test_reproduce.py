@@ -61,6 +61,22 @@ def test_where_nothing_has_changed_any_other_bit_is_a_difference():
     assert found.verdict == DIFFERENT
 
 
+def test_seeds_that_diverge_by_chance_raise_the_alarm_at_the_level_too():
+    draw, alarms = np.random.default_rng(5), 0
+    for _ in range(100):
+        both = draw.normal(size=(2, 30, 32)).astype(np.float32)
+        both[draw.random(both.shape) < 0.5] = np.nan
+        alarms += DIFFERENT in verdicts(*both)
+    assert alarms <= 10
+
+
+def test_no_number_of_steps_excuses_a_tenth_and_no_infinity_its_opposite():
+    old = np.random.default_rng(0).normal(5, 1, size=(1, 64)).astype(np.float32)
+    assert verdicts(old, old * np.float32(1.1), 10**7) == [DIFFERENT]
+    ends = np.full((1, 64), np.inf, np.float32)
+    assert verdicts(ends, -ends) != [WITHIN]
+
+
 BASE = tiny_studies.study("mlp", (0.03, 0.1), 32).replace(num_steps=60, evaluate_every=60)
 FAULTS = {
     "learning rate x 1.1": BASE.replace(sweep=jx.grid(learning_rate=(0.033, 0.11))),
