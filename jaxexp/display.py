@@ -169,7 +169,7 @@ def verdicts(found: Sequence[Any]) -> None:
         )
         out.print(f"[{marks[claim.verdict]}]{claim.verdict:>9}[/]  {_escaped(claim.statement)}  ({_escaped(told)})")
     if len(found) > 1:
-        out.print(f"p is adjusted for {len(found)} claims (Holm): any of them is wrong with a chance of at most 5 %")
+        out.print(f"p is adjusted for {len(found)} claims (Holm)")
 
 
 def _escaped(text: str) -> str:
