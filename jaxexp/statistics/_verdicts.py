@@ -33,11 +33,11 @@ class Verdict(NamedTuple):
 
 
 def check(study: Study, dataset: Any) -> list[Verdict]:
-    """Returns the verdict of each claim of a study.
+    """Returns the verdict of each claim of a study, judged together.
 
     A claim holds where the whole interval lies inside the claimed one and no seed was excluded, is refuted
     where the two have nothing in common, and is not shown otherwise. With several claims neither is said unless the
-    p-value of it, adjusted by Holm's procedure over all claims of the study, is at most 1 - confidence as well. That any
+    p-value of it, adjusted by Holm's procedure over all claims of the study, is at most 1 - confidence too. That any
     is wrong in at most that share of studies holds as far as the intervals do: a mean of seeds that all agree has none.
 
     Args:
