@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, NamedTuple, get_origin
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from jaxexp import study as studies
 from jaxexp.errors import StoreError
 from jaxexp.launch import Order
 from jaxexp.plans import Plan
+from jaxexp.results import dataset
 from jaxexp.store import StoredPlan
 from jaxexp.study import Study
 from jaxexp.worker import Source
@@ -54,8 +55,7 @@ def study(record: Mapping[str, Any]) -> Study:
     Raises:
         StudyError: If its experiment cannot be loaded.
     """
-    asked = order(record)
-    return overrides.chosen(catalog.load(asked.path), asked.full, asked.words, asked.samples)
+    return _chosen(order(record))
 
 
 def source(record: Mapping[str, Any]) -> Source:
@@ -64,14 +64,77 @@ def source(record: Mapping[str, Any]) -> Source:
     return Source(path.stem, path.read_text(), path.resolve().parent)
 
 
-def run_plan(folder: Path, stored: StoredPlan, row: int, seed: int) -> Plan:
-    """Returns a plan, in the folder's tile, of one of its runs.
+class Asked(NamedTuple):
+    """One of the questions that a folder was asked: a study of its experiment file as it is now.
+
+    Attributes:
+        study: The study.
+        order: How worker processes find it; None where no command line says its trials.
+        stored: The plan that the folder keeps of it; None in a reference, which keeps none.
+    """
+
+    study: Study
+    order: Order | None
+    stored: StoredPlan | None
+
+
+def asked(folder: Path, seeds: int | None = None, words: Sequence[str] = ()) -> list[Asked]:
+    """Returns all that a folder was asked to train, in the order in which it was: each plan, or what a reference says.
+
+    Args:
+        folder: The run folder, or the reference.
+        seeds: How many of each plan's seeds, the first ones; all where None.
+        words: Fields to be set otherwise than recorded.
+
+    Raises:
+        StudyError: If its experiment cannot be found or loaded.
+        StoreError: If the experiment has other hyperparameters now.
+    """
+    record, known = store.record(folder), store.plans(folder)
+    if not known:
+        wanted = order(record, seeds, words)
+        return [Asked(_chosen(wanted), wanted, None)]
+    return [_asked(folder, record, stored, seeds, words) for stored in known]
+
+
+def _asked(
+    folder: Path, record: Mapping[str, Any], stored: StoredPlan, num_seeds: int | None, words: Sequence[str]
+) -> Asked:
+    said = order(record, words=_count_words(stored, stored.seeds))
+    if _same_trials(_chosen(said), stored):
+        wanted = order(record, words=_merged(_count_words(stored, stored.seeds[:num_seeds]), words))
+        return Asked(_chosen(wanted), wanted, stored)
+    made = planned(folder, stored)
+    made = made.replace(seeds=tuple(map(int, stored.seeds[:num_seeds])))
+    return Asked(overrides.apply(made, words), None, stored)
+
+
+def _count_words(stored: StoredPlan, seeds: np.ndarray) -> list[str]:
+    """A plan's seeds and steps as words."""
+    first, last = int(seeds[0]), int(seeds[-1])
+    in_a_row = len(seeds) == last - first + 1 and bool((np.diff(seeds.astype(np.int64)) == 1).all())
+    listed = f"{first}:{last + 1}" if in_a_row else ",".join(map(str, seeds.tolist()))
+    counts = zip(("num_steps", "evaluate_every", "log_every"), stored.steps, strict=True)
+    return [f"seeds={listed}", *(f"{name}={count}" for name, count in counts)]
+
+
+def _same_trials(made: Study, stored: StoredPlan) -> bool:
+    """Whether a study has the trials of a plan, in their order."""
+    trials = studies.table(studies.check(made))
+    return np.array_equal(store.aligned(trials, stored.trials), np.arange(len(stored.trials)))
+
+
+def _chosen(wanted: Order) -> Study:
+    return overrides.chosen(catalog.load(wanted.path), wanted.full, wanted.words, wanted.samples)
+
+
+def planned(folder: Path, stored: StoredPlan, rows: Sequence[int] | None = None) -> Study:
+    """Returns the study of a folder's plan, of the experiment file as it is now and the plan's own table.
 
     Args:
         folder: The run folder.
-        stored: The plan that has the run.
-        row: The trial's row in the plan's table.
-        seed: The seed.
+        stored: The plan.
+        rows: The trials of its table that are wanted; all where None.
 
     Raises:
         StoreError: If the experiment has other hyperparameters now.
@@ -89,18 +152,56 @@ def run_plan(folder: Path, stored: StoredPlan, row: int, seed: int) -> Plan:
             return _tuples(json.loads(plain) if isinstance(plain, str) else plain)
         return plain if type(plain) is field.type else configs.parse_value(field, configs.text_of(plain))
 
-    swept = {name: column[row] for name, column in stored.trials.columns.items()}
-    values = {name: value(name, found) for name, found in {**stored.trials.base, **swept}.items()}
+    base = {name: value(name, found) for name, found in stored.trials.base.items()}
+    trials = [
+        {name: value(name, column[row]) for name, column in stored.trials.columns.items()}
+        for row in (range(len(stored.trials)) if rows is None else rows)
+    ]
     num_steps, evaluate_every, log_every = stored.steps
-    wanted = made.replace(
-        config=dataclasses.replace(made.config, **values),
-        sweep=sweep.ONE,
-        seeds=(seed,),
+    return made.replace(
+        config=dataclasses.replace(made.config, **base),
+        sweep=sweep.cases(*trials) if stored.trials.columns else sweep.ONE,
+        seeds=tuple(map(int, stored.seeds)),
         num_steps=num_steps,
         evaluate_every=evaluate_every,
         log_every=log_every,
     )
+
+
+def run_plan(folder: Path, stored: StoredPlan, row: int, seed: int) -> Plan:
+    """Returns a plan, in the folder's tile, of one of its runs.
+
+    Args:
+        folder: The run folder.
+        stored: The plan that has the run.
+        row: The trial's row in the plan's table.
+        seed: The seed.
+
+    Raises:
+        StoreError: If the experiment has other hyperparameters now.
+    """
+    wanted = planned(folder, stored, [row]).replace(seeds=(seed,))
     return plans.plan(wanted, tile=stored.tile, yes=True)
+
+
+def results(folder: Path, stored: StoredPlan) -> Any:
+    """Returns the dataset of a plan of a folder: its runs, by whichever plan of the same steps they were trained.
+
+    Args:
+        folder: The run folder.
+        stored: The plan.
+
+    Raises:
+        StoreError: If a file of the folder is damaged.
+    """
+    found = []
+    for other in store.plans(folder):
+        if other.steps == stored.steps:
+            rows = store.aligned(other.trials, stored.trials)
+            for result in store.results(folder, other.digest):
+                trial = rows[result.trial].astype(np.int32)
+                found.append(result._replace(trial=trial).at((trial >= 0) & np.isin(result.seed, stored.seeds)))
+    return dataset(stored.trials, stored.seeds, found, {})
 
 
 def _tuples(value: Any) -> Any:

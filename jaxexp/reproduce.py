@@ -5,18 +5,18 @@ the same starts and minibatches, so that comparisons are paired. Writes nothing 
 """
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import catalog, devices, files, overrides, recorded, statistics, store, worker
+from jaxexp import devices, files, recorded, statistics, store, worker
 from jaxexp.errors import StoreError
-from jaxexp.launch import Order
 from jaxexp.plans import Tile
+from jaxexp.recorded import Asked
+from jaxexp.results import NOT_RUN
 from jaxexp.statistics import Comparison
-from jaxexp.study import Study
 from jaxexp.worker import Job
 
 ORDER = ("identical", "within tolerance", "equivalent", "undecided", "different")
@@ -60,98 +60,200 @@ class Reproduction(NamedTuple):
     Attributes:
         verdict: The worst of all quantities.
         judged: Of each quantity.
-        changed: What of the machine and its software is not as recorded, each as "name: before -> now".
+        changed: What of the machine, its software, the code and the data is not as recorded, each as
+            "name: before -> now".
         num_runs: Runs that were trained again.
+        not_judged: What could not be compared, claim by claim, and why.
+        warnings: What a reader has to know of the verdict.
     """
 
     verdict: str
     judged: list[Judged]
     changed: list[str]
     num_runs: int
+    not_judged: list[str]
+    warnings: list[str]
 
 
-def again(folder: Path, wanted: Order, temporary: Path) -> tuple[Study, Job]:
-    """Returns the study that an order means, and the job that trains it in the recorded tile.
+class Trained(NamedTuple):
+    """One of a folder's plans after it was trained again, and its results."""
+
+    asked: Asked
+    job: Job
+    dataset: Any
+
+
+class _Pair(NamedTuple):
+    """The numbers of common seeds, before and now; [num_seeds] each, of runs of so many steps."""
+
+    seeds: np.ndarray
+    before: np.ndarray
+    now: np.ndarray
+    num_steps: int
+
+
+def begun(folder: Path, asked: Asked, temporary: Path) -> Job:
+    """Returns the job that trains one of a folder's plans again, in the recorded tile.
 
     Args:
         folder: The run folder, or the reference.
-        wanted: What `recorded.order` gave.
-        temporary: A folder for its results.
+        asked: One of what `recorded.asked` gave.
+        temporary: A folder for the results of all of them, so that what two plans share is trained once.
     """
-    made = overrides.chosen(catalog.load(wanted.path), wanted.full, wanted.words, wanted.samples)
     tile = Tile(*store.record(folder)["tile"])
-    return made, worker.prepare(made, temporary, tile=tile, yes=True)
+    return worker.prepare(asked.study, temporary, tile=tile, yes=True)
 
 
-def judge(folder: Path, made: Study, dataset: Any) -> Reproduction:
+def judge(folder: Path, trained: Sequence[Trained]) -> Reproduction:
     """Compares what was trained again with what a folder records.
 
     Args:
         folder: The run folder, or the reference.
-        made: The study.
-        dataset: The results of training it again.
+        trained: All that `recorded.asked` gave, trained again in the same order.
+
+    Raises:
+        StoreError: If the folder has nothing to compare with, or a file of it is damaged.
     """
-    record = store.record(folder)
-    now = store.bits_environment(devices.environment())
-    before = store.bits_environment(record)
-    changed = [f"{name}: {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
-    pairs = dict(_claims(folder, made, dataset))
-    if (folder / "plans").is_dir():
-        pairs |= dict(_metrics(worker.load(folder), dataset))
-    pairs = {name: (old, new) for name, (old, new) in pairs.items() if len(old)}
+    environment, code = _changed(folder, trained)
+    claims, not_judged = _claims(folder, trained)
+    pairs = {**claims, **_metrics(folder, trained)}
+    pairs = {name: pair for name, pair in pairs.items() if len(pair.seeds)}
     if not pairs:
-        raise StoreError(f"{folder} has neither claims nor results to compare with")
-    judged = compared(pairs, made.num_steps, same_machine=not changed)
+        why = "".join(f"\n{line}" for line in not_judged)
+        raise StoreError(f"{folder} has neither claims nor results to compare with{why}")
+    judged = compared(
+        {name: (pair.before, pair.now) for name, pair in pairs.items()},
+        {name: pair.num_steps for name, pair in pairs.items()},
+        same_machine=not environment,
+    )
     worst = max((found.verdict for found in judged), key=ORDER.index)
+    num_runs = sum(one.job.plan.num_runs - one.job.num_done for one in trained)
+    return Reproduction(worst, judged, environment + code, num_runs, not_judged, _warnings(judged, environment, code))
+
+
+def _changed(folder: Path, trained: Sequence[Trained]) -> tuple[list[str], list[str]]:
+    """What bits depend on beside the program, and what of code and data, is not as it was."""
+    record, machine = store.record(folder), devices.environment()
+    now, before = store.bits_environment(machine), store.bits_environment(record)
+    environment = [f"{name}: {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
+    others = [name for name, found in store.environments(folder) if store.bits_environment(found) != before]
+    if others:
+        environment.append(f"chunks: {len(others)} of them, {others[0]} first, were trained elsewhere than the rest")
+    code = []
     if recorded.source(record).text != record.get("source"):
-        changed.append("experiment file: another than the recorded one")
-    return Reproduction(worst, judged, changed, int(dataset["status"].size))
+        code.append("experiment file: another than the recorded one")
+    versions = (record.get("versions") or {}, machine["versions"])
+    for name in [name for name in versions[1] if name not in now["versions"]]:
+        if versions[0].get(name) != versions[1][name]:
+            code.append(f"{name}: {versions[0].get(name)} -> {versions[1][name]}")
+    for asked, job, _ in trained:
+        there = asked.stored.programs if asked.stored else {}
+        for group in there.keys() & job.digests.keys():
+            if there[group]["data"] != job.digests[group]["data"]:
+                code.append(f"data: other than the recorded ones (group {group})")
+            if there[group]["program"] != job.digests[group]["program"] and not environment:
+                code.append(f"program: another than the recorded one (group {group})")
+    return environment, list(dict.fromkeys(code))
 
 
-def _claims(folder: Path, made: Study, again: Any) -> Any:
-    """For each claim its sentence, and the numbers of the common seeds before and now."""
-    path = folder / "claims.npz"
-    if not path.is_file() or not made.claims:
-        return
+def _warnings(judged: Sequence[Judged], environment: Sequence[str], code: Sequence[str]) -> list[str]:
+    differing = sum(found.verdict != IDENTICAL for found in judged)
+    if environment or not differing:
+        return []
+    cause = "see what has changed in code or data" if code else "and neither code nor data, as far as is recorded"
+    return [
+        f"{differing} of {len(judged)} quantities have other bits, though nothing of the machine, JAX or its settings "
+        f"has changed, {cause}: a fault of the machine, or a change in what the experiment imports"
+    ]
+
+
+def _claims(folder: Path, trained: Sequence[Trained]) -> tuple[dict[str, _Pair], list[str]]:
+    """For each claim its sentence with its numbers, and the sentences of those that cannot be compared, and why."""
+    path, pairs, not_judged = folder / "claims.npz", {}, []
+    if not trained[-1].asked.study.claims:
+        return pairs, not_judged
+    if not path.is_file():
+        return pairs, [f"claims: {folder} has no claims.npz, so that they were never judged there"]
     kept = files.read_npz(path)
-    asked = store.plans(folder) if (folder / "plans").is_dir() else []
-    if "num_steps" in kept and asked and int(kept["num_steps"]) != asked[0].steps[0]:
-        return  # a later command, of more steps, has judged the claims
-    statements = files.array_text(kept["statements"]) if "statements" in kept else [c.statement for c in made.claims]
-    for claim in made.claims:
+    chosen = _of_claims(kept, trained)
+    if chosen is None:
+        return pairs, [f"claims: judged after {int(kept['num_steps'])} steps, and no plan of {folder} has so many"]
+    claims, again = chosen.asked.study.claims, chosen.dataset
+    statements = files.array_text(kept["statements"]) if "statements" in kept else [c.statement for c in claims]
+    for claim in claims:
         name = f"{statements.index(claim.statement):02d}" if claim.statement in statements else ""
-        if name in kept:
+        if name not in kept:
+            not_judged.append(f"{claim.statement}: not among the recorded claims")
+            continue
+        try:
             now = statistics.per_seed(claim, again)
-            yield claim.statement, _common(kept[f"{name}:seed"], kept[name], now["seed"].values, now.values)
+        except (LookupError, ValueError) as problem:
+            not_judged.append(f"{claim.statement}: its estimate fails on what was trained again ({problem!r})")
+            continue
+        pair = _common(kept[f"{name}:seed"], kept[name], now["seed"].values, now.values, chosen.job.plan.steps[0])
+        pairs[claim.statement] = pair
+        if not len(pair.seeds):
+            not_judged.append(f"{claim.statement}: none of its seeds was trained again")
+    known = {claim.statement for claim in claims}
+    gone = [statement for statement in statements if statement not in known]
+    return pairs, not_judged + [f"{statement}: the experiment does not claim it any more" for statement in gone]
 
 
-def _common(
-    old_seeds: np.ndarray, old: np.ndarray, new_seeds: np.ndarray, new: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _of_claims(kept: Mapping[str, np.ndarray], trained: Sequence[Trained]) -> Trained | None:
+    """What the recorded claims were judged on: of the plans of their steps the last, of their seeds if there is one."""
+    if "num_steps" not in kept or trained[0].asked.stored is None:
+        return trained[0]
+    of_steps = [one for one in trained if one.asked.stored and one.asked.stored.steps[0] == int(kept["num_steps"])]
+    seeds = kept.get("00:seed", np.zeros(0))
+    of_seeds = [one for one in of_steps if one.asked.stored and set(one.asked.stored.seeds) == set(seeds)]
+    return (of_seeds or of_steps or [None])[-1]
+
+
+def _common(old_seeds: np.ndarray, old: np.ndarray, new_seeds: np.ndarray, new: np.ndarray, num_steps: int) -> _Pair:
     """The numbers of the seeds that both have, in the same order."""
-    _, before, now = np.intersect1d(old_seeds, new_seeds, assume_unique=True, return_indices=True)
-    return old[before], new[now]
+    seeds, before, now = np.intersect1d(old_seeds, new_seeds, assume_unique=True, return_indices=True)
+    return _Pair(seeds, old[before], new[now], num_steps)
 
 
-def _metrics(before: Any, again: Any) -> Any:
+def _metrics(folder: Path, trained: Sequence[Trained]) -> dict[str, _Pair]:
     """For each trial and evaluated metric its name, and the last evaluations of the common seeds before and now."""
+    found: dict[str, _Pair] = {}
+    tables = [one.asked.stored.trials for one in trained if one.asked.stored]
+    fields = list(store.union(tables).columns) if tables else []
+    for asked, _, again in trained:
+        if asked.stored is None:
+            continue
+        for name, pair in _of_plan(recorded.results(folder, asked.stored), again, fields):
+            found[name] = _joined(found[name], pair) if name in found else pair
+    return found
+
+
+def _joined(one: _Pair, other: _Pair) -> _Pair:
+    """The numbers of both; of a seed that both have, the second's."""
+    seeds, first = np.unique(np.concatenate([other.seeds, one.seeds]), return_index=True)
+    before, now = (np.concatenate([getattr(pair, name) for pair in (other, one)]) for name in ("before", "now"))
+    return _Pair(seeds, before[first], now[first], other.num_steps)
+
+
+def _of_plan(before: Any, again: Any, swept: Sequence[str]) -> Iterator[tuple[str, _Pair]]:
+    """The quantities of one plan, of the runs that are there before and now."""
     names = [name for name in again.data_vars if "eval_step" in again[name].dims and name in before]
-    on_trial = [name for some in (before, again) for name in some.coords if some[name].dims == ("trial",)]
-    fields = [name for name in dict.fromkeys(on_trial) if name != "trial" and name in before.coords]
+    varied = [name for name in again.coords if again[name].dims == ("trial",) and name != "trial"]
+    fields = [name for name in dict.fromkeys((*swept, *varied)) if name in before.coords and name in again.coords]
     rows = {_row(before, fields, trial): trial for trial in range(before.sizes["trial"])}
+    step = again["eval_step"].values[-1] if names else -1
     for trial in range(again.sizes["trial"]):
         row = _row(again, fields, trial)
         if row not in rows:
             continue
         label = ", ".join(f"{field}={value}" for field, value in zip(fields, row, strict=True)) or "all"
+        there, here = before.isel(trial=rows[row]), again.isel(trial=trial)
+        there, here = (one.isel(seed=one["status"].values != NOT_RUN) for one in (there, here))
         for name in names:
-            step = again["eval_step"].values[-1]
-            kept = before[name].isel(trial=rows[row])
-            if step not in kept["eval_step"].values:
-                continue
-            old, new = kept.sel(eval_step=step).values, again[name].isel(trial=trial, eval_step=-1).values
-            seeds = (before["seed"].values, again["seed"].values)
-            yield f"{name} after {step} steps ({label})", _common(seeds[0], old, seeds[1], new)
+            if step in there["eval_step"].values:
+                old, new = (one[name].sel(eval_step=step).values for one in (there, here))
+                pair = _common(there["seed"].values, old, here["seed"].values, new, int(again.attrs["num_steps"]))
+                yield f"{name} after {step} steps ({label})", pair
 
 
 def _row(dataset: Any, fields: Sequence[str], trial: int) -> tuple[Any, ...]:
@@ -159,7 +261,9 @@ def _row(dataset: Any, fields: Sequence[str], trial: int) -> tuple[Any, ...]:
 
 
 def compared(
-    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], num_steps: int, same_machine: bool = False
+    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    num_steps: int | Mapping[str, int],
+    same_machine: bool = False,
 ) -> list[Judged]:
     """Returns the verdict on each quantity.
 
@@ -173,7 +277,7 @@ def compared(
 
     Args:
         pairs: By name, numbers [num_seeds] before and now, of the same seeds.
-        num_steps: Steps of training.
+        num_steps: Steps of training, of all or by name.
         same_machine: Whether nothing that bits depend on has changed.
     """
     found = []
@@ -182,7 +286,8 @@ def compared(
         both = np.isfinite(old) & np.isfinite(new)
         spread = float(np.std(old[both].astype(np.float64), ddof=1)) if both.sum() > 1 else 0.0
         differences = np.where(both, new.astype(np.float64) - old.astype(np.float64), np.nan)
-        tolerance = min(float(np.finfo(old.dtype).eps) * num_steps, float(np.finfo(old.dtype).eps) ** 0.5)
+        count = num_steps if isinstance(num_steps, int) else num_steps[name]
+        tolerance = min(float(np.finfo(old.dtype).eps) * count, float(np.finfo(old.dtype).eps) ** 0.5)
         size = np.maximum(np.abs(old), np.abs(new))[both]
         same_finite = bool(np.array_equal(old[~both], new[~both], equal_nan=True))
         within = same_finite and bool((np.abs(differences[both]) <= tolerance * size).all())
@@ -234,6 +339,8 @@ def document(found: Reproduction) -> dict[str, Any]:
         "verdict": found.verdict,
         "runs": found.num_runs,
         "changed": found.changed,
+        "not_judged": found.not_judged,
+        "warnings": found.warnings,
         "environment": devices.environment(),
         "margin_in_standard_deviations": MARGIN,
         "level": LEVEL,

@@ -54,7 +54,13 @@ def reproduce(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a recorded study again and judge it: identical, within tolerance, equivalent, or different (exit code 3).
+    """Train all that a folder was asked for again, and judge each claim and each metric's last evaluation.
+
+    The verdict is the worst of these, and the exit code 3 where it is different, else 0:
+    identical: the same bits at every seed; within tolerance: as near as rounding explains;
+    equivalent: means shown to differ by less than half a standard deviation over the seeds;
+    undecided: too few seeds to show a difference or equivalence;
+    different: means, or how many seeds are finite, differ by more than chance; or any bit where nothing has changed.
 
     A run's folder or a reference is not changed, but for a record of this below reproductions/.
     """
@@ -63,23 +69,32 @@ def reproduce(
         from jaxexp import display, foreground, recorded, store, worker
         from jaxexp import reproduce as reproductions
 
-        order = recorded.order(store.record(folder), seeds, words or [])
+        everything = recorded.asked(folder, seeds, words or [])
+        trained = []
         with tempfile.TemporaryDirectory(prefix="jaxexp-reproduce-") as temporary:
-            study, job = reproductions.again(folder, order, Path(temporary) / "run")
-            if not quiet:
-                display.err.print(f"{folder}: {job.plan.num_runs:,} runs to train again", markup=False)
-            try:
-                job, _ = foreground.train(job, order, workers, quiet)
-            except Interrupted as stop:
-                raise type(stop)(
-                    "interrupted; a reproduction keeps nothing of what it trained: start it again"
-                ) from stop
-            found = reproductions.judge(folder, study, worker.collect(job))
+            for number, asked in enumerate(everything, 1):
+                job = reproductions.begun(folder, asked, Path(temporary) / "run")
+                if not quiet:
+                    part = f"plan {number} of {len(everything)}, " if len(everything) > 1 else ""
+                    left = job.plan.num_runs - job.num_done
+                    display.err.print(f"{folder}: {part}{left:,} runs to train again", markup=False)
+                # Without a command line that says the study, no other process can find it.
+                order, most = (asked.order, workers) if asked.order else (recorded.order(store.record(folder)), 1)
+                try:
+                    job, _ = foreground.train(job, order, most, quiet)
+                except Interrupted as stop:
+                    raise type(stop)(
+                        "interrupted; a reproduction keeps nothing of what it trained: start it again"
+                    ) from stop
+                trained.append(reproductions.Trained(asked, job, worker.collect(job)))
+            found = reproductions.judge(folder, trained)
         path = reproductions.keep(folder, found)
         if as_json:
             display.json_document({"folder": folder, **reproductions.document(found), "record": path})
         else:
             display.reproduced(found)
+            for line in (*(f"not judged  {told}" for told in found.not_judged), *found.warnings):
+                display.out.print(line, markup=False)
             display.out.print(f"record  {path}", markup=False)
         if found.verdict == reproductions.DIFFERENT:
             raise typer.Exit(REFUTED)

@@ -2,17 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_studies
 
 import jaxexp as jx
-from jaxexp import files, report, reproduce, store, worker
+from jaxexp import catalog, files, report, reproduce, store, worker
 from jaxexp import recorded as recorded_orders
 from jaxexp.errors import StoreError
 from jaxexp.plans import Tile
 from jaxexp.reproduce import DIFFERENT, EQUIVALENT, IDENTICAL, UNDECIDED, WITHIN
+from jaxexp.study import Study
 
 
 def verdicts(old: np.ndarray, new: np.ndarray, num_steps: int = 1000) -> list[str]:
@@ -118,8 +120,6 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.chdir(tmp_path)
     source = worker.Source("walks", (tmp_path / "experiments" / "walks.py").read_text(), tmp_path)
-    from jaxexp import catalog
-
     study = catalog.load("walks").study
     found = worker.run(study, tmp_path / "run", tile=Tile(2, 2), source=source)
     report.write(tmp_path / "run", study, found)
@@ -127,10 +127,24 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def again(folder: Path, temporary: Path, *words: str, seeds: int | None = None) -> reproduce.Reproduction:
-    study, job = reproduce.again(folder, recorded_orders.order(store.record(folder), seeds, words), temporary)
-    for _ in worker.work(job):
-        pass
-    return reproduce.judge(folder, study, worker.collect(job))
+    trained = []
+    for asked in recorded_orders.asked(folder, seeds, words):
+        job = reproduce.begun(folder, asked, temporary)
+        for _ in worker.work(job):
+            pass
+        trained.append(reproduce.Trained(asked, job, worker.collect(job)))
+    return reproduce.judge(folder, trained)
+
+
+def extended(folder: Path, stop_after: int | None = None, **changes: Any) -> Study:
+    """The recorded study with something changed, trained into the same folder, whole or for so many batches."""
+    study = catalog.load("walks").study.replace(**changes)
+    job = worker.prepare(study, folder, source=worker.Source("walks", Path("experiments/walks.py").read_text()))
+    for number, _event in enumerate(event for event in worker.work(job) if isinstance(event, worker.Committed)):
+        if stop_after is not None and number + 1 >= stop_after:
+            return study
+    report.write(folder, study, worker.collect(job))
+    return study
 
 
 def test_a_run_is_reproduced_to_the_bit_and_the_record_lies_beside_it(recorded, tmp_path):
@@ -177,3 +191,104 @@ def test_another_version_is_named_and_judged_with_tolerance(recorded, tmp_path):
     found = again(recorded, tmp_path / "again")
     assert found.verdict == IDENTICAL
     assert "0.1.0" in found.changed[0]
+
+
+def quantities(found: reproduce.Reproduction) -> dict[str, tuple[str, int]]:
+    return {judged.quantity: (judged.verdict, sum(judged.finite) // 2) for judged in found.judged}
+
+
+def test_a_folder_with_more_seeds_is_reproduced_in_whole(recorded, tmp_path):
+    extended(recorded, seeds=8)
+    found = again(recorded, tmp_path / "again")
+    assert (found.verdict, found.num_runs, found.not_judged, found.warnings) == (IDENTICAL, 24, [], [])
+    assert {num_seeds for _, num_seeds in quantities(found).values()} == {8}
+    assert "Far." in quantities(found)
+
+
+def test_a_folder_with_more_trials_of_other_seeds_is_reproduced_in_whole(recorded, tmp_path):
+    extended(recorded, sweep=jx.cases({"rate": 0.77}, {"rate": 0.2}, {"rate": 0.5}), seeds=(11, 3, 12))
+    asked = recorded_orders.asked(recorded)
+    assert [one.order is None for one in asked] == [False, True]
+    found = again(recorded, tmp_path / "again")
+    assert (found.verdict, found.num_runs) == (IDENTICAL, 15 + 8)
+    told = quantities(found)
+    assert told["largest after 40 steps (rate=0.77)"] == (IDENTICAL, 3)
+    assert told["largest after 40 steps (rate=0.5)"] == (IDENTICAL, 7)  # of both plans together
+    assert told["largest after 40 steps (rate=0.1)"] == (IDENTICAL, 5)
+
+
+def test_a_folder_with_more_steps_is_reproduced_in_whole_and_its_claims_too(recorded, tmp_path):
+    extended(recorded, num_steps=60)
+    found = again(recorded, tmp_path / "again")
+    assert (found.verdict, found.num_runs, found.not_judged) == (IDENTICAL, 30, [])
+    names = list(quantities(found))
+    assert [sum(f"after {step} steps" in name for name in names) for step in (40, 60)] == [3, 3]
+    assert "Far." in names
+
+
+def test_a_change_in_what_only_the_second_plan_holds_is_found(recorded, tmp_path):
+    extended(recorded, num_steps=60)
+    path = next(path for path in sorted((recorded / "plans").glob("0001-*.npz")))
+    digest = path.stem.split("-")[1]
+    chunk = next((recorded / "chunks").glob(f"*-{digest}.npz"))
+    arrays = files.read_npz(chunk)
+    arrays["evaluated:largest"][..., -1] *= np.float32(1.0000002)
+    chunk.write_bytes(files.npz_bytes(arrays))
+    found = again(recorded, tmp_path / "again")
+    assert found.verdict == DIFFERENT
+    assert {judged.quantity for judged in found.judged if judged.verdict == DIFFERENT} <= {
+        f"largest after 60 steps (rate={rate})" for rate in (0.1, 0.5, 0.9)
+    }
+    assert "have other bits, though nothing of the machine" in found.warnings[0]
+
+
+def test_of_an_unfinished_extension_what_is_there_is_judged(recorded, tmp_path):
+    extended(recorded, stop_after=1, num_steps=60)
+    found = again(recorded, tmp_path / "again")
+    assert found.verdict == IDENTICAL
+    assert quantities(found)["Far."] == (IDENTICAL, 5)  # the claims are of the first plan
+    assert sum(num for name, (_, num) in quantities(found).items() if "after 60" in name) == 4  # a tile
+
+
+def test_claims_that_cannot_be_judged_are_named_with_the_reason(recorded, tmp_path):
+    kept = files.read_npz(recorded / "claims.npz")
+    (recorded / "claims.npz").write_bytes(files.npz_bytes({**kept, "num_steps": np.asarray(7)}))
+    (line,) = again(recorded, tmp_path / "again").not_judged
+    assert "judged after 7 steps, and no plan" in line
+    other = {**kept, "statements": files.text_array(["Near."])}
+    (recorded / "claims.npz").write_bytes(files.npz_bytes(other))
+    assert again(recorded, tmp_path / "more").not_judged == [
+        "Far.: not among the recorded claims",
+        "Near.: the experiment does not claim it any more",
+    ]
+    (recorded / "claims.npz").unlink()
+    (line,) = again(recorded, tmp_path / "most").not_judged
+    assert "no claims.npz" in line
+
+
+def test_another_program_or_other_data_is_named(recorded, tmp_path):
+    studies = Path(__file__).parent / "studies.py"
+    text = studies.read_text().replace("1e-6 * jnp.tanh", "2e-6 * jnp.tanh")
+    (tmp_path / "changed.py").write_text(text)
+    path = tmp_path / "experiments" / "walks.py"
+    path.write_text(
+        path.read_text().replace("import studies", f"sys.path.insert(0, {str(tmp_path)!r})\nimport changed as studies")
+    )
+    found = again(recorded, tmp_path / "again")
+    assert found.verdict == DIFFERENT
+    assert found.changed == [
+        "experiment file: another than the recorded one",
+        "program: another than the recorded one (group all)",
+    ]
+    assert "see what has changed in code or data" in found.warnings[0]
+
+
+def test_where_chunks_come_from_several_machines_it_is_said(recorded, tmp_path):
+    chunk = next((recorded / "chunks").glob("*.npz"))
+    arrays = files.read_npz(chunk)
+    elsewhere = {**files.array_text(arrays["environment"]), "threads": 77}
+    arrays["environment"] = files.text_array(elsewhere)
+    chunk.write_bytes(files.npz_bytes(arrays))
+    found = again(recorded, tmp_path / "again")
+    assert (found.verdict, found.warnings) == (IDENTICAL, [])
+    assert "1 of them" in found.changed[0]
