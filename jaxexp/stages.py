@@ -1,18 +1,100 @@
-"""More seeds for some trials of a run folder: which seeds come next, and how the command line would ask for them.
+"""More seeds for some trials of a run folder: which come first, which next, and how to ask for them.
 
-Trains nothing itself.
+Which seeds were the first stage of two arms is kept in the folder, so that it stays what it was. Trains nothing itself.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import catalog, configs, overrides, recorded, tables
+from jaxexp import catalog, configs, files, overrides, recorded, tables
 from jaxexp import study as studies
-from jaxexp.errors import JaxexpError
+from jaxexp.errors import DamagedError, JaxexpError, StoreError
 from jaxexp.launch import Order
+
+NAME = "stages.json"
+"""The file of a run folder that says which arms were given more seeds because of their first ones."""
+
+
+class Stage(NamedTuple):
+    """The first seeds of two arms, by whose spread it was decided how many more to train.
+
+    Attributes:
+        seeds: The first stage.
+        widths: The half-widths that were asked for, one a look.
+    """
+
+    seeds: list[int]
+    widths: list[float]
+
+
+def known(folder: Path) -> dict[str, Stage]:
+    """Returns the first stages that a run folder keeps, by what stands for their arms.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        StoreError: If the file is damaged.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return {}
+    try:
+        found = files.read_sealed_json(path)["stages"]
+        return {arms: Stage([int(seed) for seed in stage["seeds"]], list(stage["widths"])) for arms, stage in found}
+    except (DamagedError, KeyError, TypeError, ValueError) as problem:
+        raise StoreError(
+            f"{path} is damaged, which says by which seeds it was decided to train more: restore it, or, to do "
+            f"without, remove it: `rm {path}`"
+        ) from problem
+
+
+def of_arms(folder: Path, dataset: Any, pairs: Sequence[tuple[int, int]]) -> Stage | None:
+    """Returns the first stage of two arms, in either order; None where the folder keeps none.
+
+    Args:
+        folder: The run folder.
+        dataset: Its results.
+        pairs: What `arms.matched` gave.
+
+    Raises:
+        StoreError: If the file is damaged.
+    """
+    return known(folder).get(_text_of_arms(dataset, pairs))
+
+
+def keep(folder: Path, dataset: Any, pairs: Sequence[tuple[int, int]], seeds: Sequence[int], width: float) -> Stage:
+    """Notes in a run folder what the first stage of two arms is, and one more look; returns what is kept.
+
+    Args:
+        folder: The run folder.
+        dataset: Its results.
+        pairs: What `arms.matched` gave.
+        seeds: The first stage.
+        width: The half-width that is asked for; one that was asked for last is no other look.
+
+    Raises:
+        StoreError: If the file is damaged, or cannot be written.
+    """
+    with files.locked(folder):
+        stages, arms = known(folder), _text_of_arms(dataset, pairs)
+        widths = stages[arms].widths if arms in stages else []
+        stages[arms] = Stage(list(seeds), widths if widths[-1:] == [width] else [*widths, width])
+        files.write(folder / NAME, files.sealed_json({"stages": [[key, one._asdict()] for key, one in stages.items()]}))
+    return stages[arms]
+
+
+def _text_of_arms(dataset: Any, pairs: Sequence[tuple[int, int]]) -> str:
+    """What stands for two arms: the hyperparameters of their trials, in whatever order and place."""
+    names = sorted(n for n, value in dataset.coords.items() if value.dims in ((), ("trial",)) and n != "trial")
+    columns = {name: np.broadcast_to(dataset[name].values, (dataset.sizes["trial"],)).tolist() for name in names}
+    told = [[{name: str(column[trial]) for name, column in columns.items()} for trial in pair] for pair in pairs]
+    return json.dumps(sorted((sorted(pair, key=json.dumps) for pair in told), key=json.dumps))
 
 
 def with_more(seeds: Sequence[int], count: int) -> list[int]:

@@ -207,6 +207,42 @@ def _holm(raw):
     return adjusted
 
 
+def test_a_trial_that_is_several_of_the_other_run_is_refused_with_what_they_differ_in():
+    one = results([[1.0, 2.0]], {"rate": [0.1]})
+    two = results([[1.0, 2.0], [3.0, 5.0]], {"rate": [0.1, 0.1], "momentum": [0.0, 0.9]})
+    for runs in ((one, two), (two, one)):
+        with pytest.raises(StudyError, match=r"differ in momentum, which one run.*momentum=0\.0 --name alone"):
+            comparisons.compare_runs(*runs, "y")
+    (found,) = comparisons.compare_runs(one, two.isel(trial=[1]), "y")
+    assert found.difference.mean == -2.5
+
+
+def test_seeds_that_all_agree_have_no_interval_and_are_no_evidence():
+    dataset = results([[1.5, 2.5, 3.5], [1.0, 2.0, 3.0]], {"rate": [1.0, 2.0]})
+    found = comparisons.compare(dataset, "rate=1", "rate=2", "y", margin=1.0)
+    assert (found.difference.mean, found.p_different, found.equivalent) == (0.5, 1.0, False)
+    assert comparisons.interval(found.difference) == "0.5 (no interval)"
+    assert comparisons.sentence(found) == (
+        "rate=1 and rate=2 differ by 0.5 in each of 3 pairs: without spread there is no interval"
+    )
+    staged = comparisons.staged(found, np.asarray([0.5, 0.5, 0.7]), 2)
+    assert (staged.p_different, staged.difference.low, staged.equivalent) == (1.0, -np.inf, False)
+
+
+def test_three_looks_with_ever_narrower_wishes_are_each_exact_and_together_wrong_more_often():
+    """No difference, 2000 simulations, first stage of 10: each look is wrong in 5 %, one of three in about 10 %."""
+    rng, contrast = np.random.default_rng(11), comparisons.compare(sweep(), "start=zeros", "start=ones", "y")
+    wrong = np.zeros((2000, 3), bool)
+    for row in wrong:
+        values = rng.normal(size=10)
+        first = values
+        for look, width in enumerate((0.6, 0.4, 0.25)):
+            values = np.append(values, rng.normal(size=max(0, statistics.seeds_needed(first, width) - len(values))))
+            row[look] = comparisons.staged(contrast, values, 10).p_different < 0.05
+    assert (np.abs(wrong.mean(0) - 0.05) < 3.5 * np.sqrt(0.05 * 0.95 / 2000)).all()
+    assert 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 2000) < wrong.any(1).mean() < 0.15
+
+
 def test_runs_that_share_nothing_say_what_differs():
     other = sweep().assign_coords(hidden=32)
     with pytest.raises(StudyError, match="share no trial: hidden is 16 and 32"):
@@ -287,6 +323,71 @@ def test_compare_until_trains_the_two_arms_alone_and_the_same_command_again_noth
     assert again.stdout == done.stdout
 
 
+def test_the_first_stage_of_two_arms_is_kept_and_used_again(folder):
+    run = trained(folder)
+    ones, zeros = "start=ones,gain=1", "start=zeros,gain=1"
+    assert stages.known(run) == {}
+    invoked("compare", "jump", ones, zeros, "--until", "0.6", "--workers", "1")
+    wider = json.loads(invoked("compare", "jump", ones, zeros, "--until", "0.4", "--workers", "1", "--json").stdout)
+    (stage,) = stages.known(run).values()
+    assert (stage.seeds, stage.widths) == (list(range(12)), [0.6, 0.4])
+    dataset = jx.load(run)
+    pairs = arms.matched(dataset, ones, zeros)
+    one, other = comparisons.paired_scores(dataset, pairs, "height")
+    differences = (one - other)[comparisons.were_run(dataset, pairs)]
+    expected = comparisons.staged(comparisons.compare(dataset, ones, zeros, "height"), differences, 12)
+    assert len(differences) > 12
+    later = json.loads(invoked("compare", "jump", ones, zeros, "--json").stdout)
+    assert later["difference"] == wider["difference"] == expected.difference._asdict()
+    assert (later["num_first"], later["p_different"]) == (12, expected.p_different)
+    swapped = json.loads(invoked("compare", "jump", "gain=1.0,start=zeros", ones, "--json").stdout)
+    assert swapped["difference"]["high"] == pytest.approx(-later["difference"]["low"])
+    other_arms = json.loads(invoked("compare", "jump", "start=ones,gain=2", "start=zeros,gain=2", "--json").stdout)
+    assert other_arms["num_first"] is None
+    told = invoked("compare", "jump", ones, zeros).stdout
+    assert "the spread of the first 12 seeds" in told
+    assert "look 2: each is wrong in 5 %" in told
+
+
+def test_a_damaged_note_of_the_first_stage_is_refused_with_what_to_do(folder):
+    run = trained(folder)
+    (run / stages.NAME).write_text('{"stages": []}')
+    told = invoked("compare", "jump", "start=ones", "start=zeros", code=2).stderr
+    assert "stages.json is damaged" in told
+    assert "`rm " in told
+
+
+def test_a_first_stage_without_spread_is_doubled_up_to_the_budget(folder):
+    run = trained(folder)
+    text = (folder / "experiments" / "jump.py").read_text()
+    for name, luck in (("late", "(jax.random.uniform(key) > 0.95) * 1.0"), ("never", "0.0")):
+        (folder / "experiments" / f"{name}.py").write_text(text.replace("jax.random.normal(key)", luck))
+        invoked("run", name, "--quiet", of=cli.app)
+        words = ("compare", name, "start=ones,gain=1", "start=zeros,gain=1", "--until", "0.05", "--budget", "50")
+        done = invoked(*words, "--workers", "1")
+        (stage,) = stages.known(run.parents[1] / name / "default").values()
+        again = invoked(*words, "--workers", "1")
+        assert again.stdout == done.stdout
+        assert "going on to 24 seeds in it" in done.stderr
+        if name == "late":
+            assert len(stage.seeds) in (24, 48)
+            assert "and the budget is 50: going on to 50" in done.stderr
+        else:
+            assert len(stage.seeds) == 50
+            assert "no two of 50 differences differ, and the budget is 50 seeds" in done.stderr
+            assert "not reached: the difference is not known to any width" in done.stdout
+            assert "no interval" in done.stdout
+
+
+def test_runs_of_two_experiments_are_not_compared(folder):
+    first = trained(folder)
+    (folder / "experiments" / "leap.py").write_text((folder / "experiments" / "jump.py").read_text())
+    invoked("run", "leap", "--quiet", of=cli.app)
+    told = invoked("compare", str(first), "leap", code=2).stderr
+    assert "are of the experiments jump and leap" in told
+    assert told.count("\n") == 1
+
+
 def test_compare_until_ends_at_the_budget_and_says_so(folder):
     run = trained(folder, seeds=4)
     words = ("start=ones", "start=zeros", "--until", "0.0001", "--budget", "16", "--json", "--workers", "1")
@@ -334,17 +435,26 @@ WRONG = (
     (["start=ones"], "there is no run at start=ones"),
     (["a=1", "b=2", "c=3"], "compare takes two arms"),
     (["results/jump/default", "--until", "1"], "compare takes two arms"),
-    (["start=ones", "start=zeros", "--until", "0"], "--until 0.0 is no half-width"),
+    *(
+        (["start=ones", "start=zeros", "--until", width], f"--until {float(width)} is no width above 0")
+        for width in ("0", "-1", "nan", "inf", "1e-200")
+    ),
+    *(
+        (["start=ones", "start=zeros", "--margin", width], f"--margin {float(width)} is no width above 0")
+        for width in ("0", "-1", "nan", "inf")
+    ),
     (["start=one", "start=zeros"], "no trial has start=one; did you mean 'ones'?"),
 )
 
 
 def test_a_mistake_is_one_message_and_exit_code_2(folder):
-    trained(folder, seeds=2)
+    run = trained(folder, seeds=2)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     for words, message in WRONG:
         told = invoked("compare", "jump", *words, code=2).stderr
         assert message in told
         assert told.count("\n") == 1
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_importance_says_shares_edges_and_what_is_lost_nearby(folder):

@@ -43,6 +43,7 @@ class Contrast(NamedTuple):
         second_diverged: Of the second.
         margin: Differences below it were taken for none; None where nobody asked.
         equivalent: Whether two one-sided tests at 5 % find the difference inside the margin.
+        num_first: Seeds of the first stage, whose spread alone makes the interval; None where all seeds' does.
     """
 
     metric: str
@@ -61,6 +62,7 @@ class Contrast(NamedTuple):
     second_diverged: int
     margin: float | None = None
     equivalent: bool | None = None
+    num_first: int | None = None
 
 
 def scores(dataset: Any, metric: str, at: int | None = None) -> np.ndarray:
@@ -184,11 +186,12 @@ def _contrast(
     told: tuple[str, str],
     diverged: Sequence[int],
 ) -> Contrast:
-    if margin is not None and not margin > 0:
+    if margin is not None and not 0 < margin < float("inf"):
         raise StudyError(f"margin={margin} leaves no difference that counts as none: write e.g. --margin 0.01")
     first, second = values
     finite = np.isfinite(first)
-    tested = statistics.paired(first - second, margin or 0.0)
+    tested, difference = statistics.paired(first - second, margin or 0.0), statistics.mean_interval(first - second)
+    known = difference.high < float("inf")  # seeds that all agree say nothing of others
     return Contrast(
         metric=metric,
         at=at,
@@ -196,16 +199,16 @@ def _contrast(
         second=told[1],
         first_mean=statistics.mean_interval(first),
         second_mean=statistics.mean_interval(second),
-        difference=statistics.mean_interval(first - second),
-        p_different=tested.p_different,
-        p_adjusted=tested.p_different,
+        difference=difference,
+        p_different=tested.p_different if known else 1.0,
+        p_adjusted=tested.p_different if known else 1.0,
         improvement=_improvement(first[finite], second[finite]),
         num_trials=1,
         num_alone=0,
         first_diverged=diverged[0],
         second_diverged=diverged[1],
         margin=margin,
-        equivalent=None if margin is None else tested.equivalent,
+        equivalent=None if margin is None else tested.equivalent and known,
     )
 
 
@@ -223,12 +226,17 @@ def common_trials(first: Any, second: Any) -> list[tuple[int, int]]:
         second: Others.
 
     Raises:
-        StudyError: If they share none; the message names the hyperparameters that differ.
+        StudyError: If they share none, or a trial of one is several of the other, which differ in a hyperparameter
+            that it has alone; the message names the hyperparameters.
     """
     names = [name for name in _hyperparameters(first) if name in _hyperparameters(second)]
     rows = [_rows(dataset, names) for dataset in (first, second)]
-    places = {row: position for position, row in enumerate(rows[1])}
-    pairs = [(position, places[row]) for position, row in enumerate(rows[0]) if row in places]
+    places = [{row: position for position, row in enumerate(own)} for own in rows]
+    pairs = [(position, places[1][row]) for row, position in places[0].items() if row in places[1]]
+    for dataset, own, known, others in zip((first, second), rows, places, reversed(places), strict=True):
+        again = [trial for trial, row in enumerate(own) if row in others and known[row] != trial]
+        if again:
+            raise StudyError(_ambiguous(dataset, names, again[0], known[own[again[0]]]))
     if pairs:
         return pairs
     apart = [
@@ -238,6 +246,18 @@ def common_trials(first: Any, second: Any) -> list[tuple[int, int]]:
     ]
     told = "; ".join(apart) or "no combination of hyperparameters is in both"
     raise StudyError(f"the two runs share no trial: {told}. To compare trials of one run: `jaxexp compare RUN A B`")
+
+
+def _ambiguous(dataset: Any, names: Sequence[str], one: int, other: int) -> str:
+    """What is said where a trial of one run is two of another."""
+    columns = {name: dataset[name].values for name in tables.varied(dataset) if name not in names}
+    apart = {name: column[one] for name, column in columns.items() if column[one] != column[other]}
+    words = " ".join(f"{name}={value}" for name, value in apart.items())
+    return (
+        f"a trial of one run is more than one of the other: trials {one} and {other} differ in {', '.join(apart)}, "
+        f"which one run alone has; train one value of it by itself, `jaxexp run EXPERIMENT {words} --name alone`, and "
+        "compare with that run"
+    )
 
 
 def _hyperparameters(dataset: Any) -> list[str]:
@@ -268,7 +288,8 @@ def compare_runs(
         margin: A difference below it counts as none; in the metric's unit, above 0.
 
     Raises:
-        StudyError: If they share no trial, no seed or no step, or the metric is not there.
+        StudyError: If they share no trial, no seed or no step, a trial of one is several of the other, or the metric is
+            not there.
     """
     pairs = common_trials(first, second)
     at = _common_step(first, second, metric) if at is None else at
@@ -306,6 +327,9 @@ def _common_step(first: Any, second: Any, metric: str) -> int:
 def staged(contrast: Contrast, differences: Any, num_first: int) -> Contrast:
     """Returns a contrast whose number of seeds was chosen by the first of them, judged as Stein's procedure does.
 
+    The interval is exact for normal values at each number of seeds that comes of the first stage. Who looks again
+    with a narrower wish has a chance of 5 % at each look: over several, more than 5 % that any is wrong.
+
     Args:
         contrast: Of all pairs.
         differences: First arm minus second, one a seed, [n], those of the first stage first; NaN where is no pair.
@@ -330,7 +354,22 @@ def staged(contrast: Contrast, differences: Any, num_first: int) -> Contrast:
         p_different=different if freedom > 0 else 1.0,
         p_adjusted=different if freedom > 0 else 1.0,
         equivalent=None if margin is None else -margin < inner.low and inner.high < margin,
+        num_first=num_first,
     )
+
+
+def interval(estimate: Estimate) -> str:
+    """Returns an estimate with its interval as text; where that is the whole line there is none.
+
+    Example:
+        >>> interval(Estimate(0.25, 0.125, 0.375, 8, 0))
+        '0.25 [0.125, 0.375]'
+        >>> interval(Estimate(0.25, -float("inf"), float("inf"), 1, 0))
+        '0.25 (no interval)'
+    """
+    if np.isinf([estimate.low, estimate.high]).all():
+        return f"{estimate.mean:.4g} (no interval)"
+    return f"{estimate.mean:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
 
 
 def sentence(contrast: Contrast) -> str:
@@ -346,6 +385,8 @@ def sentence(contrast: Contrast) -> str:
     first, second = _names(contrast.first, contrast.second)
     if n < 2:
         return f"{first} and {second} have {n} pairs, too few to say anything: run more seeds"
+    if np.isinf([low, high]).all():
+        return f"{first} and {second} differ by {mean:.3g} in each of {n} pairs: without spread there is no interval"
     told, pairs = f"[{low:.3g}, {high:.3g}]", f"{n} pairs"
     within = f"; equivalent within {contrast.margin:.3g}" if contrast.equivalent else ""
     if contrast.p_adjusted >= LEVEL:
