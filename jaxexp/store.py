@@ -6,6 +6,7 @@ A chunk is a batch; its final name is its commit. What is read is checked first;
 
 import contextlib
 import difflib
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import configs, files
+from jaxexp import configs, contents, files
 from jaxexp.errors import DamagedError, MismatchError, StoreError
 from jaxexp.plans import Plan, Tile
 from jaxexp.results import Result
@@ -71,10 +72,15 @@ def make_folders(folder: Path) -> None:
     Raises:
         StoreError: If they cannot be made or written.
     """
+    _check_no_links(folder)
+    for name in _FOLDERS:
+        files.make_folder(folder / name)
+
+
+def _check_no_links(folder: Path) -> None:
     for name in _FOLDERS:
         if (folder / name).is_symlink():
             raise StoreError(f"{folder / name} is a link, which may lead out of the run: put a folder in its place")
-        files.make_folder(folder / name)
 
 
 def create(folder: Path, record: Mapping[str, Any]) -> None:
@@ -103,10 +109,8 @@ def record(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{path} has schema {schema}, this jaxexp reads up to {SCHEMA}: update jaxexp")
     found = _READERS[schema](found)
     try:
-        tile = [int(side) for side in found["tile"]]
-        if len(tile) != 2 or min(tile) < 1 or not isinstance(found["experiment"], str):
-            raise ValueError("tile or experiment")
-    except (KeyError, TypeError, ValueError) as problem:
+        contents.check_record(found)
+    except ValueError as problem:
         raise DamagedError(f"{path} is damaged ({problem!r}): {files.REDO}") from problem
     return found
 
@@ -131,8 +135,9 @@ def plans(folder: Path) -> list[StoredPlan]:
     """Returns the plans of a folder, in the order in which they were asked for.
 
     Raises:
-        StoreError: If a plan's file is damaged.
+        StoreError: If a plan's file is damaged, or a folder of the run is a link.
     """
+    _check_no_links(folder)
     return [_read_plan(path) for path in sorted((folder / "plans").glob("[0-9]*.npz"))]
 
 
@@ -167,6 +172,7 @@ def _read_plan(path: Path) -> StoredPlan:
     arrays = files.read_npz(path)
     try:
         header = files.array_text(arrays["header"])
+        contents.check_plan(header, arrays)
         columns = {}
         for name in header["names"]:
             if name in header["texts"]:
@@ -237,20 +243,41 @@ def read_chunk_and_environment(folder: Path, digest: str, batch: str) -> tuple[R
     arrays = files.read_npz(path)
     if not np.array_equal(arrays.get("name", ()), _name(digest, batch)):
         raise DamagedError(f"{path} is the chunk of another batch: {files.REDO}")
-    result, environment = result_of(arrays), arrays.get("environment")
-    if environment is None or {result.trial.shape, result.seed.shape, result.status.shape} != {(len(result.trial),)}:
-        raise DamagedError(f"{path} is no chunk of a run: {files.REDO}")
-    return result, files.array_text(environment)
+    result = result_of(arrays)
+    try:
+        environment = files.array_text(arrays["environment"])
+        contents.check_environment(environment)
+        contents.check_result(arrays)
+        for plan in (folder / "plans").glob(f"[0-9]*-{digest}.npz"):
+            if (extent := _extent(plan, plan.lstat().st_mtime_ns)) is not None:
+                contents.check_runs(arrays, *extent)
+    except (KeyError, ValueError, RecursionError) as problem:
+        raise DamagedError(f"{path} is no chunk of a run ({problem}): {files.REDO}") from problem
+    return result, environment
+
+
+@functools.lru_cache(maxsize=8)
+def _extent(path: Path, _written: int) -> tuple[int, np.ndarray] | None:
+    """The number of trials and the seeds of a plan, which its chunks are checked against; None where it is damaged."""
+    with contextlib.suppress(StoreError):
+        stored = _read_plan(path)
+        return len(stored.trials), stored.seeds
+    return None
 
 
 def environments(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields for each chunk its name and the environment in which it was trained."""
     for path in sorted((folder / "chunks").glob("[0-9]*.npz")):
-        yield path.stem, files.array_text(files.read_npz(path)["environment"])
+        yield path.stem, read_chunk_and_environment(folder, path.stem[-12:], path.stem[:-13])[1]
 
 
 def damaged(folder: Path) -> Iterator[tuple[Path, DamagedError]]:
-    """Yields the files of a run folder that are not what was written, and what is wrong; derived files are not read."""
+    """Yields the files of a run folder that are not what was written, and what is wrong; derived files are not read.
+
+    Raises:
+        StoreError: If a folder of the run is a link.
+    """
+    _check_no_links(folder)
     if exists(folder):
         yield from _trial(folder / "run.json", lambda: record(folder))
     for path in sorted((folder / "plans").glob("*")):
@@ -260,7 +287,7 @@ def damaged(folder: Path) -> Iterator[tuple[Path, DamagedError]]:
     if (folder / "claims.npz").exists():
         yield from _trial(folder / "claims.npz", lambda: files.read_npz(folder / "claims.npz"))
     for path in sorted((folder / "checkpoints").glob("*")):
-        yield from _trial(path, lambda path=path: files.read_npz(path))
+        yield from _trial(path, lambda path=path: _check_checkpoint(path))
 
 
 def _trial(path: Path, read: Callable[[], Any]) -> Iterator[tuple[Path, DamagedError]]:
@@ -316,6 +343,14 @@ def read_checkpoint(folder: Path, digest: str, batch: str) -> dict[str, np.ndarr
         except StoreError:
             path.unlink(missing_ok=True)  # a damaged checkpoint is worth nothing, and an older one may be whole
     return None
+
+
+def _check_checkpoint(path: Path) -> None:
+    arrays = files.read_npz(path)
+    try:
+        contents.check_checkpoint(arrays, files.array_text)
+    except (KeyError, ValueError, RecursionError) as problem:
+        raise DamagedError(f"{path} is no checkpoint ({problem}): {files.REDO}") from problem
 
 
 def remove_checkpoints(folder: Path, digest: str, batch: str) -> None:

@@ -25,7 +25,7 @@ FLOORS = (
     {"study"},
     {"signature"},
     {"plans"},
-    {"program", "results", "files"},
+    {"program", "results", "files", "contents"},
     {"statistics", "tables", "estimates", "engine", "store"},
     {"checkpoints", "claims", "extension", "figures", "memory", "timing"},
     {"worker", "report", "catalog", "comparisons", "export"},
