@@ -163,17 +163,36 @@ def verdicts(found: Sequence[Any]) -> None:
         e = claim.estimate
         told = (
             f"{claim.statistic} " * (claim.statistic != "mean")
-            + f"{e.mean:.4g} [{e.low:.4g}, {e.high:.4g}], n = {e.n}"
+            + f"{e.mean:.4g} {between(e)}, n = {e.n}"
             + (f", {e.excluded} excluded" * bool(e.excluded))
             + f", p = {claim.p:.2g}"
         )
         out.print(f"[{marks[claim.verdict]}]{claim.verdict:>9}[/]  {_escaped(claim.statement)}  ({_escaped(told)})")
+        if claim.reason:
+            out.print(f"           {_escaped(claim.reason)}")
+    if not found:
+        out.print(
+            "the study claims nothing: give it `claims=(jx.Claim(statement, estimate, jx.above(0)),)`", markup=False
+        )
     if len(found) > 1:
         out.print(f"p is adjusted for {len(found)} claims (Holm)")
 
 
 def _escaped(text: str) -> str:
     return text.replace("[", r"\[")
+
+
+def between(estimate: Any) -> str:
+    """Returns an interval in brackets, or that there is none: where its ends are infinite.
+
+    Example:
+        >>> from jaxexp.statistics import mean_interval
+        >>> between(mean_interval([1.0])), between(mean_interval([1.0, 1.5, 2.0]))
+        ('[no interval]', '[0.2579, 2.742]')
+    """
+    if estimate.low == -float("inf") and estimate.high == float("inf"):
+        return "[no interval]"
+    return f"[{estimate.low:.4g}, {estimate.high:.4g}]"
 
 
 def duration(seconds: float) -> str:

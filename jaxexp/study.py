@@ -59,14 +59,16 @@ class Claim:
         holds: The interval in which the mean (or what `statistic` says) over seeds lies if the sentence is true.
         confidence: The level of the test: of this claim's interval, and of all claims of a study together.
         statistic: What is taken over the seeds: the mean; the median or the interquartile mean, where single seeds
-            would rule the mean; or the share of those with 1, where an estimate is 0 or 1 (see `share`).
+            would rule the mean; the share of those with 1, where an estimate is 0 or 1 (see `share`); or the constant
+            that all of them give, where no seed changes the number (a closed form, a run without chance). A mean of
+            seeds that all agree shows nothing.
     """
 
     statement: str
     estimate: Callable[[Any], Any]
     holds: Interval
     confidence: float = 0.95
-    statistic: Literal["mean", "median", "iqm", "share"] = "mean"
+    statistic: Literal["mean", "median", "iqm", "share", "constant"] = "mean"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

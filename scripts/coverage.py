@@ -139,7 +139,9 @@ CASES = (
     Case("median, bootstrap", partial(bootstrap, np.median), "lognormal", skewed, 1.0),
     Case("share, Clopper-Pearson", share_interval, "1 in .5", partial(yes, 0.5), 0.5),
     Case("share, Clopper-Pearson", share_interval, "1 in .9", partial(yes, 0.9), 0.9),
+    Case("mean, t", mean_interval, "1 in .5", partial(yes, 0.5), 0.5),
     Case("mean, t", mean_interval, "1 in .9", partial(yes, 0.9), 0.9),
+    Case("IQM, t", iqm_interval, "1 in .9", partial(yes, 0.9), 1.0),
     Case("improvement, Clopper-Pearson", improvement, "wins .5, ties .3", rounded, 0.65),
 )
 
@@ -232,6 +234,69 @@ def false_verdicts(repeats: int = REPEATS) -> str:
     return table(["false: holds / any verdict", *(f"n = {n}" for n in sizes)], rows)
 
 
+class Null(NamedTuple):
+    """Values whose statistic is exactly the bound that is claimed.
+
+    Attributes:
+        statistic: Which.
+        distribution: What the values come from, in words.
+        draw: As of a `Case`.
+        bound: The true value of the statistic.
+    """
+
+    statistic: str
+    distribution: str
+    draw: Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
+    bound: float
+
+
+NULLS = (
+    Null("mean", "lognormal", skewed, float(np.exp(0.5))),
+    Null("mean", "1 in .5", partial(yes, 0.5), 0.5),
+    Null("mean", "1 in .9", partial(yes, 0.9), 0.9),
+    Null("iqm", "normal", normal, 1.0),
+    Null("iqm", "lognormal", skewed, lognormal_iqm()),
+    Null("median", "normal", normal, 1.0),
+    Null("median", "lognormal", skewed, 1.0),
+    Null("share", "1 in .5", partial(yes, 0.5), 0.5),
+    Null("share", "1 in .9", partial(yes, 0.9), 0.9),
+)
+
+
+def false_by_statistic(null: Null, num_seeds: int, count: int, repeats: int = REPEATS) -> tuple[float, float]:
+    """Returns in which shares of repeats any of some claims at the bound holds, and gets any verdict: `above` it."""
+
+    def claim(number: int) -> jx.Claim:
+        holds = jx.above(null.bound)
+        return jx.Claim(f"Quantity {number}.", lambda dataset: dataset["x"][number], holds, statistic=null.statistic)
+
+    made = jx.Study(
+        experiment=jx.from_train(lambda key, config: {}), config=None, claims=[claim(n) for n in range(count)]
+    )
+    random = generator("null", null.statistic, null.distribution, num_seeds, count)
+    drawn = null.draw(random, (repeats * count, num_seeds)).reshape(repeats, count, num_seeds)
+    found = [
+        [verdict.verdict for verdict in check(made, xarray.Dataset({"x": (("claim", "seed"), values)}))]
+        for values in drawn
+    ]
+    held = sum(HOLDS in verdicts for verdicts in found)
+    return held / repeats, sum(set(verdicts) != {NOT_SHOWN} for verdicts in found) / repeats
+
+
+def other_verdicts(repeats: int = REPEATS) -> str:
+    """Returns the table of false verdicts by statistic and distribution, of one claim and of ten under Holm."""
+    rows = []
+    for null in NULLS:
+        cells = []
+        for count in (1, NUM_CLAIMS):
+            for n in (5, 10, 20):
+                held, either = false_by_statistic(null, n, count, repeats)
+                cells.append(f"{percent(held)} / {percent(either)}")
+        rows.append([null.statistic, null.distribution, *cells])
+    titles = [f"{claims}, n = {n}" for claims in ("1 claim", "10 claims") for n in (5, 10, 20)]
+    return table(["statistic", "values", *titles], rows)
+
+
 def running(drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns mean, ends of the t interval and number of the first 2, 3, ... values."""
     n = np.arange(2, drawn.size + 1)
@@ -287,6 +352,27 @@ def stops() -> str:
     return table(["", "first seeds", "half width", "coverage", "false holds", "mean n"], rows)
 
 
+def other_stops(repeats: int = REPEATS) -> str:
+    """Returns the table of two stages where values are not normal; a first stage without spread is doubled."""
+    rows = []
+    for name, draw, truth, half_width in (
+        ("lognormal", skewed, float(np.exp(0.5)), 0.5),
+        ("1 in .5", partial(yes, 0.5), 0.5, 0.1),
+        ("1 in .95", partial(yes, 0.95), 0.95, 0.05),
+    ):
+        drawn, found = draw(generator("other stops", name), (repeats, MOST_SEEDS)), []
+        for values in drawn:
+            first = 10
+            while np.ptp(values[:first]) == 0:
+                first *= 2
+            n = min(MOST_SEEDS, seeds_needed(values[:first], half_width, LEVEL))
+            _, low, high, *_ = two_stage_interval(values[:n], first, LEVEL)
+            found.append((low <= truth <= high, low > truth, n))
+        covered, held, n = np.mean(np.asarray(found, float), 0)
+        rows.append([name, f"{half_width:g}", percent(covered), percent(held), f"{n:.0f}"])
+    return table(["values", "half width", "coverage", "false holds", "mean n"], rows)
+
+
 def flattery(apart: bool, repeats: int = REPEATS) -> tuple[float, float, float]:
     """Returns bias, coverage and false superiority of the best of trials that are all the same: N(0, 1).
 
@@ -323,6 +409,8 @@ def choices() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "coverage": coverages,
     "verdicts": false_verdicts,
+    "others": other_verdicts,
+    "other stops": other_stops,
     "stopping": stops,
     "choosing": choices,
 }

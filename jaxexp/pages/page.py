@@ -225,9 +225,9 @@ def _judgement(found: Verdict, claim: Claim) -> list[Any]:
     mean, low, high, least, most = _digits(*estimate[:3], holds.low, holds.high)
     between = f"between {least} and {most}" if np.isfinite([holds.low, holds.high]).all() else ""
     return [
-        found.statement,
+        f"{found.statement} ({found.reason})" if found.reason else found.statement,
         Markup(_chip(found.verdict, found.verdict)),
-        f"{found.statistic} {mean} [{low}, {high}]",
+        f"{found.statistic} {mean} " + (f"[{low}, {high}]" if np.isfinite(estimate[1:3]).any() else "(no interval)"),
         between or (f"above {least}" if np.isfinite(holds.low) else f"below {most}"),
         f"{found.p:.2g}" if found.p >= 1e-4 else "< .0001",
         f"{estimate.n:,}" + (f", {estimate.excluded:,} left out" if estimate.excluded else ""),

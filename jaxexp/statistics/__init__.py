@@ -13,6 +13,7 @@ from jaxexp.statistics._comparisons import probability_of_improvement as probabi
 from jaxexp.statistics._evidence import p_value as p_value
 from jaxexp.statistics._intervals import INTERVALS as INTERVALS
 from jaxexp.statistics._intervals import Estimate as Estimate
+from jaxexp.statistics._intervals import constant_interval as constant_interval
 from jaxexp.statistics._intervals import iqm_interval as iqm_interval
 from jaxexp.statistics._intervals import mean_interval as mean_interval
 from jaxexp.statistics._intervals import median_interval as median_interval

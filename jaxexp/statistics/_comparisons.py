@@ -38,6 +38,10 @@ class Comparison(NamedTuple):
 def paired(differences: Any, margin: float) -> Comparison:
     """Returns what paired differences say, by a t-test and by two one-sided t-tests (TOST).
 
+    Differences that all agree are taken for what every seed would give: different with certainty unless they are 0. So
+    they are where the same seeds are trained again and every bit is compared (`reproduce`). From seeds to others that
+    is no evidence: `mean_interval` of the same differences is the whole line.
+
     Args:
         differences: One number a seed, [n]; those that are not finite are left out.
         margin: Differences below it are taken for none; in the differences' unit, at least 0.

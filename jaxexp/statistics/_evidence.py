@@ -17,7 +17,7 @@ def p_value(values: Any, holds: Interval, statistic: str = "mean") -> float:
 
     Where the estimate lies inside the claimed interval, the verdict would be that the claim holds, and the p-value is
     twice the larger of the one-sided ones against the interval's ends. Elsewhere it would be refuted, and it is twice
-    that against the nearer end. At most 1.
+    that against the nearer end. At most 1: what a mean of seeds that all agree has, and a constant that is none.
 
     Args:
         values: One number a seed, [n]; those that are not finite are left out.
@@ -32,7 +32,7 @@ def p_value(values: Any, holds: Interval, statistic: str = "mean") -> float:
 
     Example:
         >>> round(p_value([1.0, 2.0, 3.0], Interval(low=-0.484)), 3), p_value([0.0, 0.0], Interval(high=1.0))
-        (0.05, 0.0)
+        (0.05, 1.0)
     """
     estimate = INTERVALS[statistic](values)
     kept, _ = _seeds.finite(values)
@@ -63,7 +63,7 @@ def _mean_above(kept: np.ndarray, bound: float, strict: bool) -> float:
 
 def _iqm_above(kept: np.ndarray, bound: float, strict: bool) -> float:
     centre = _intervals.iqm_centre(kept)
-    if centre.error == 0 and np.ptp(kept) > 0:
+    if centre.error == 0:
         return _quantile_above(kept, bound, strict, 0.25)
     return _by_t(centre, bound, strict)
 
@@ -71,9 +71,7 @@ def _iqm_above(kept: np.ndarray, bound: float, strict: bool) -> float:
 def _by_t(centre: Centre, bound: float, strict: bool) -> float:
     from scipy.special import stdtr
 
-    if centre.error == 0:
-        return float(centre.value <= bound if strict else centre.value < bound)
-    if not np.isfinite(centre.error):
+    if not 0 < centre.error < float("inf"):
         return 1.0
     return float(stdtr(centre.freedom, (bound - centre.value) / centre.error))
 
@@ -94,4 +92,16 @@ def _share_above(kept: np.ndarray, bound: float, strict: bool) -> float:
     return float(betainc(so, kept.size - so + 1, bound)) if so and bound < 1 else 1.0
 
 
-_ABOVE = {"mean": _mean_above, "median": _quantile_above, "iqm": _iqm_above, "share": _share_above}
+def _constant_above(kept: np.ndarray, bound: float, strict: bool) -> float:
+    if not _intervals.all_equal(kept):
+        return 1.0
+    return float(kept[0] <= bound if strict else kept[0] < bound)
+
+
+_ABOVE = {
+    "mean": _mean_above,
+    "median": _quantile_above,
+    "iqm": _iqm_above,
+    "share": _share_above,
+    "constant": _constant_above,
+}

@@ -1,4 +1,4 @@
-"""What is taken over seeds, each with its interval: mean, median, interquartile mean, share.
+"""What is taken over seeds, each with its interval: mean, median, interquartile mean, share, constant.
 
 `docs/statistics.md` says when to use which, and how often each covers in simulation.
 """
@@ -38,7 +38,10 @@ class Centre(NamedTuple):
 
 
 def mean_interval(values: Any, confidence: float = 0.95) -> Estimate:
-    """Returns the mean over seeds with its two-sided t interval.
+    """Returns the mean over seeds with its two-sided t interval; the whole line where they have no spread.
+
+    Seeds that all agree, as 8 of 8 ones, do not show that others would: without spread there is no standard error to
+    judge by, and the interval is that of a single seed. A number that no seed changes is a `constant`.
 
     Args:
         values: One number a seed, [n]; those that are not finite are counted and left out.
@@ -59,21 +62,22 @@ def mean_interval(values: Any, confidence: float = 0.95) -> Estimate:
 
 
 def mean_centre(kept: np.ndarray) -> Centre:
-    """Returns the mean of finite values [n] with its standard error, infinite below n = 2."""
+    """Returns the mean of finite values [n] with its standard error, infinite below n = 2, 0 without spread."""
     n = kept.size
-    if n < 2 or _all_equal(kept):
+    if n < 2 or all_equal(kept):
         return Centre(float(kept[0]) if n else float("nan"), 0.0 if n > 1 else float("inf"), n - 1)
     return Centre(float(kept.mean()), float(kept.std(ddof=1)) / n**0.5, n - 1)
 
 
-def _all_equal(kept: np.ndarray) -> bool:
-    return bool((kept == kept[0]).all())  # a mean of equal numbers may differ from them by rounding
+def all_equal(kept: np.ndarray) -> bool:
+    """Returns whether one or more numbers [n] are all the same: their mean may differ from them by rounding."""
+    return bool(kept.size and (kept == kept[0]).all())
 
 
 def _by_t(centre: Centre, confidence: float, n: int, excluded: int) -> Estimate:
     from scipy.special import stdtrit  # scipy takes long to import, and only verdicts need it
 
-    if not np.isfinite(centre.error):
+    if not 0 < centre.error < float("inf"):
         return Estimate(centre.value, -float("inf"), float("inf"), n, excluded)
     half = float(stdtrit(centre.freedom, (1 + confidence) / 2)) * centre.error
     return Estimate(centre.value, centre.value - half, centre.value + half, n, excluded)
@@ -83,8 +87,8 @@ def iqm_interval(values: Any, confidence: float = 0.95) -> Estimate:
     """Returns the interquartile mean, that of the middle half of the seeds, with its t interval.
 
     The floor(n / 4) smallest and largest are cut off, as `scipy.stats.trim_mean` and rliable do; with less than four
-    seeds it is the mean. Where all that is left is equal and not all that was cut off, a standard error says nothing:
-    the interval then lies between bounds for the quartiles, whatever the distribution.
+    seeds it is the mean. Where all that is left is equal, a standard error says nothing: the interval then lies between
+    bounds for the quartiles, whatever the distribution. At 95 % that is the whole line below 13 seeds.
 
     Args:
         values: One number a seed, [n]; those that are not finite are counted and left out.
@@ -105,7 +109,7 @@ def iqm_interval(values: Any, confidence: float = 0.95) -> Estimate:
     """
     kept, excluded = _seeds.finite(values, confidence)
     centre = iqm_centre(kept)
-    if centre.error == 0 and not _all_equal(kept):
+    if centre.error == 0:
         ends = between_order_statistics(np.sort(kept), 0.25, confidence)
         return Estimate(centre.value, *ends, kept.size, excluded)
     return _by_t(centre, confidence, kept.size, excluded)
@@ -117,7 +121,7 @@ def iqm_centre(kept: np.ndarray) -> Centre:
     if not cut:
         return mean_centre(kept)
     middle = np.sort(kept)[cut : n - cut]
-    if _all_equal(middle):
+    if all_equal(middle):
         return Centre(float(middle[0]), 0.0, middle.size - 1)
     winsorized = np.clip(kept, middle[0], middle[-1])
     squares, num_middle = float(winsorized.var()) * n, middle.size
@@ -197,4 +201,33 @@ def share_bounds(so: float, n: int, confidence: float) -> tuple[float, float]:
     return low, float(betaincinv(so + 1, n - so, 1 - tail)) if so < n else 1.0
 
 
-INTERVALS = {"mean": mean_interval, "median": median_interval, "iqm": iqm_interval, "share": share_interval}
+def constant_interval(values: Any, confidence: float = 0.95) -> Estimate:
+    """Returns a number that no seed changes, a closed form or a run without chance, as the interval of that point.
+
+    Where two finite seeds differ at all it is no constant, and the interval is the whole line. Nothing is inferred from
+    seeds to others: that none changes the number is the claim's premise, which each seed can disprove.
+
+    Args:
+        values: One number a seed, [n], also a single one; those that are not finite are counted and left out.
+        confidence: Is checked, and changes nothing.
+
+    Raises:
+        StudyError: If the level is not between 0 and 1, there is no value at all, or not one number a seed.
+
+    Example:
+        >>> constant_interval([0.25, 0.25]), constant_interval([0.25, 0.75]).low
+        (Estimate(mean=0.25, low=0.25, high=0.25, n=2, excluded=0), -inf)
+    """
+    kept, excluded = _seeds.finite(values, confidence)
+    value = mean_centre(kept).value
+    low, high = (value, value) if all_equal(kept) else (-float("inf"), float("inf"))
+    return Estimate(value, low, high, kept.size, excluded)
+
+
+INTERVALS = {
+    "mean": mean_interval,
+    "median": median_interval,
+    "iqm": iqm_interval,
+    "share": share_interval,
+    "constant": constant_interval,
+}

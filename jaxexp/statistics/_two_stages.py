@@ -8,6 +8,7 @@ import numpy as np
 from jaxexp.errors import StudyError
 from jaxexp.statistics import _intervals, _seeds
 from jaxexp.statistics._intervals import Estimate
+from jaxexp.study import MAX_NUM_SEEDS
 
 
 def seeds_needed(differences: Any, half_width: float, confidence: float = 0.95) -> int:
@@ -23,7 +24,8 @@ def seeds_needed(differences: Any, half_width: float, confidence: float = 0.95) 
         those to come.
 
     Raises:
-        StudyError: If the width or the level is none, there is not one number a seed, or there are not two finite.
+        StudyError: If the width or the level is none, there is not one number a seed, there are not two finite, these
+            have no spread, or more than `study.MAX_NUM_SEEDS` are needed.
 
     Source: Stein (1945), "A two-sample test for a linear hypothesis whose power is independent of the variance",
     Annals of Mathematical Statistics 16(3).
@@ -39,9 +41,20 @@ def seeds_needed(differences: Any, half_width: float, confidence: float = 0.95) 
     kept, excluded = _seeds.finite(differences, confidence)
     if kept.size < 2:
         raise StudyError(f"{kept.size} finite seeds have no spread to plan with: run at least 2, better 10, `seeds=10`")
-    t, spread = float(stdtrit(kept.size - 1, (1 + confidence) / 2)), _spread(kept)
-    finite = max(kept.size, math.ceil((t * spread / half_width) ** 2))
+    t, root = float(stdtrit(kept.size - 1, (1 + confidence) / 2)), _known_spread(kept) / half_width
+    needed = max(kept.size, t * root * t * root) * ((kept.size + excluded) / kept.size)
+    if not needed <= MAX_NUM_SEEDS:
+        raise StudyError(
+            f"half_width={half_width:g} needs {needed:.2g} seeds by the spread of the first {kept.size}, over the "
+            f"{MAX_NUM_SEEDS:,} that a study can have: ask for a wider one, `half_width={_affordable(kept, t):.2g}`"
+        )
+    finite = max(kept.size, math.ceil(t * root * t * root))
     return max(kept.size + excluded, math.ceil(finite * (kept.size + excluded) / kept.size))
+
+
+def _affordable(kept: np.ndarray, t: float, num_seeds: int = 1000) -> float:
+    """Half the width that so many seeds have."""
+    return t * _spread(kept) / num_seeds**0.5
 
 
 def _spread(kept: np.ndarray) -> float:
@@ -49,11 +62,29 @@ def _spread(kept: np.ndarray) -> float:
     return _intervals.mean_centre(kept).error * kept.size**0.5
 
 
+def _known_spread(kept: np.ndarray) -> float:
+    """The same where there is one.
+
+    Raises:
+        StudyError: If there is none: that seeds agree so far says nothing of how far others are away.
+    """
+    spread = _spread(kept)
+    if not 0 < spread < float("inf"):
+        more = max(10, 2 * kept.size)
+        raise StudyError(
+            f"the {kept.size} finite seeds gave {kept[0]:g} to {kept[-1]:g}, a spread of {spread:g}, so that nothing "
+            f"says how many more are needed: run more of them first, `seeds={more}`; of what is 0 or 1 in a seed take "
+            "the share, whose interval needs no spread"
+        )
+    return spread
+
+
 def two_stage_interval(values: Any, num_first: int, confidence: float = 0.95) -> Estimate:
     """Returns the mean over all seeds, with an interval whose width the first `num_first` of them alone decide.
 
     Its level is exact for normal values although one looked at the first stage to decide how many more to run
-    (`seeds_needed`), if at nothing else. An interval of all seeds' spread would be too narrow too often.
+    (`seeds_needed`), if at nothing else. An interval of all seeds' spread would be too narrow too often. Where the
+    first stage has no spread, or less than two finite seeds, it is the whole line.
 
     Args:
         values: One number a seed, [n], in the order in which they were run; those that are not finite are counted and
@@ -83,7 +114,7 @@ def two_stage_interval(values: Any, num_first: int, confidence: float = 0.95) ->
         )
     first, _ = _seeds.finite(_seeds.one_per_seed(values)[:num_first])
     mean, n = _intervals.mean_centre(kept).value, kept.size
-    if first.size < 2:
+    if first.size < 2 or _spread(first) == 0:
         return Estimate(mean, -float("inf"), float("inf"), n, excluded)
     half = float(stdtrit(first.size - 1, (1 + confidence) / 2)) * _spread(first) / n**0.5
     return Estimate(mean, mean - half, mean + half, n, excluded)
@@ -99,7 +130,8 @@ def power_of_difference(differences: Any, size: float, num_seeds: int | None = N
         confidence: 1 minus the level of the two-sided test.
 
     Raises:
-        StudyError: If the level or the number is none, there is not one number a seed, or there are not two finite.
+        StudyError: If the level or the number is none, there is not one number a seed, there are not two finite, or
+            these have no spread.
 
     Source: Cohen (1988), "Statistical power analysis for the behavioral sciences", chapter 2; the noncentral t.
 
@@ -114,8 +146,6 @@ def power_of_difference(differences: Any, size: float, num_seeds: int | None = N
     n = kept.size if num_seeds is None else num_seeds
     if kept.size < 2 or n < 2:
         raise StudyError(f"{kept.size} finite seeds, or num_seeds={n}, have no power: both are at least 2, `seeds=10`")
-    spread = _spread(kept)
-    if spread == 0:
-        return float(size != 0)
+    spread = _known_spread(kept)
     critical, shift = float(stdtrit(n - 1, (1 + confidence) / 2)), abs(size) / spread * n**0.5
     return float(1 - nctdtr(n - 1, shift, critical) + nctdtr(n - 1, shift, -critical))

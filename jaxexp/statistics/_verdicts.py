@@ -8,7 +8,7 @@ from jaxexp.errors import StudyError
 from jaxexp.statistics._comparisons import holm
 from jaxexp.statistics._evidence import p_value
 from jaxexp.statistics._intervals import INTERVALS, Estimate
-from jaxexp.study import Claim, Study
+from jaxexp.study import Claim, Interval, Study
 
 HOLDS, REFUTED, NOT_SHOWN = "holds", "refuted", "not shown"
 
@@ -20,9 +20,11 @@ class Verdict(NamedTuple):
         statement: The claim's sentence.
         verdict: `holds`, `refuted` or `not shown`.
         estimate: Over the seeds, with the interval at the claim's own level.
-        statistic: What the estimate is: `mean`, `median`, `iqm` or `share`.
+        statistic: What the estimate is: `mean`, `median`, `iqm`, `share` or `constant`.
         p: Of the verdict to which the estimate points, adjusted for the number of the study's claims; 1 where a seed
             that is not finite stands in the way of `holds`.
+        reason: Why a claim is not shown however many the seeds are, and what to claim instead: a mean of seeds that all
+            agree, a constant of seeds that do not. Empty elsewhere.
     """
 
     statement: str
@@ -30,6 +32,7 @@ class Verdict(NamedTuple):
     estimate: Estimate
     statistic: str = "mean"
     p: float = 1.0
+    reason: str = ""
 
 
 def check(study: Study, dataset: Any) -> list[Verdict]:
@@ -38,7 +41,8 @@ def check(study: Study, dataset: Any) -> list[Verdict]:
     A claim holds where the whole interval lies inside the claimed one and no seed was excluded, is refuted
     where the two have nothing in common, and is not shown otherwise. With several claims neither is said unless the
     p-value of it, adjusted by Holm's procedure over all claims of the study, is at most 1 - confidence too. That any
-    is wrong in at most that share of studies holds as far as the intervals do: a mean of seeds that all agree has none.
+    is wrong in at most that share of studies holds as far as the intervals do. Bounds are compared in the values' own
+    dtype: a float32 0.1 is not above 0.1.
 
     Args:
         study: The study.
@@ -57,7 +61,8 @@ def check(study: Study, dataset: Any) -> list[Verdict]:
         >>> @jx.config
         ... class Config:
         ...     x: float = 2.0
-        >>> claim = jx.Claim("The square of 2 is above 3.", jx.measured("y", Config()), jx.above(3))
+        >>> squared = jx.measured("y", Config())
+        >>> claim = jx.Claim("The square of 2 is above 3.", squared, jx.above(3), statistic="constant")
         >>> made = jx.Study(experiment=square, config=Config(), seeds=2, claims=(claim,))
         >>> [(found.verdict, found.p) for found in check(made, jx.run(made))]
         [('holds', 0.0)]
@@ -72,13 +77,33 @@ def _alone(claim: Claim, dataset: Any) -> Verdict:
     """A claim's verdict, and its p-value, as if there were no other."""
     values = per_seed(claim, dataset)
     estimate = INTERVALS[claim.statistic](values, claim.confidence)
-    low, high = claim.holds.low, claim.holds.high
+    holds = Interval(*(float(values.dtype.type(bound)) for bound in (claim.holds.low, claim.holds.high)))
+    low, high = holds.low, holds.high
     inside = low < estimate.low and estimate.high < high
     apart = estimate.high <= low or estimate.low >= high
     verdict = HOLDS if inside and not estimate.excluded else REFUTED if apart else NOT_SHOWN
     barred = estimate.excluded and low < estimate.mean < high
-    p = 1.0 if barred else p_value(values, claim.holds, claim.statistic)
-    return Verdict(claim.statement, verdict, estimate, claim.statistic, p)
+    p = 1.0 if barred else p_value(values, holds, claim.statistic)
+    reason = _reason(values.values, estimate, claim.statistic) if verdict == NOT_SHOWN else ""
+    return Verdict(claim.statement, verdict, estimate, claim.statistic, p, reason)
+
+
+def _reason(values: np.ndarray, estimate: Estimate, statistic: str) -> str:
+    """Why an interval is the whole line, and what to type, where more seeds of the same kind would not help."""
+    kept = values[np.isfinite(values)]
+    if kept.size < 2 or np.isfinite(estimate.low):
+        return ""
+    if statistic in ("mean", "iqm") and (kept == kept[0]).all():
+        return (
+            f"all {kept.size} seeds gave exactly {kept[0]:.6g}: no spread to judge by; claim a share (jx.share), a "
+            'median, or, where no seed changes the value, statistic="constant"'
+        )
+    if statistic == "constant":
+        return (
+            f"the {kept.size} seeds gave {kept.min():.9g} to {kept.max():.9g}: no constant; claim their mean or their "
+            'median, statistic="mean" or "median"'
+        )
+    return ""
 
 
 def _with_others(alone: Verdict, adjusted: float, confidence: float) -> Verdict:
@@ -88,7 +113,9 @@ def _with_others(alone: Verdict, adjusted: float, confidence: float) -> Verdict:
 
 
 def per_seed(claim: Claim, dataset: Any) -> Any:
-    """Returns what a claim estimates for each seed, or for those that it judges by, as a float32 DataArray [seed].
+    """Returns what a claim estimates for each seed, or for those that it judges by, as a DataArray [seed].
+
+    Its dtype is float32 where the estimate's is, else float64: no number loses a bit.
 
     Args:
         claim: The claim.
@@ -102,7 +129,7 @@ def per_seed(claim: Claim, dataset: Any) -> Any:
         >>> from jaxexp.study import above
         >>> results = xarray.Dataset({"y": ("seed", [1.0, 2.0])})
         >>> per_seed(Claim("It is positive.", lambda dataset: dataset["y"], above(0)), results).values
-        array([1., 2.], dtype=float32)
+        array([1., 2.])
     """
     values = claim.estimate(dataset)
     if tuple(values.dims) != ("seed",):
@@ -110,4 +137,4 @@ def per_seed(claim: Claim, dataset: Any) -> Any:
             f"the claim {claim.statement!r} estimates an array over {tuple(values.dims)}: seeds are the replicates, so "
             "give one number a seed (select or average the other dims)"
         )
-    return values.astype(np.float32)
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -89,6 +89,7 @@ def test_pairs_are_of_one_seed():
 
 @given(some_numbers, st.floats(0.5, 20))
 def test_so_many_seeds_of_this_spread_and_no_less_are_narrow_enough(differences, half_width):
+    assume(np.ptp(differences) > 1e-6)
     n, spread = seeds_needed(differences, half_width), np.std(differences, ddof=1)
     t = stats.t.ppf(0.975, len(differences) - 1)
     assert t * spread / n**0.5 <= half_width * (1 + 1e-9)
@@ -98,7 +99,18 @@ def test_so_many_seeds_of_this_spread_and_no_less_are_narrow_enough(differences,
 def test_seeds_that_fail_are_made_up_for():
     assert seeds_needed([0.1, 0.3, 0.2, 0.4], 0.1) == 17
     assert seeds_needed([0.1, 0.3, 0.2, 0.4, np.nan, np.nan, np.nan, np.nan], 0.1) == 34
-    assert seeds_needed([0.1, 0.1, np.nan], 0.1) == 3
+
+
+@pytest.mark.parametrize("differences", [[0.1, 0.1, np.nan], [1.0] * 10])
+def test_without_spread_nobody_knows_how_many_seeds_it_takes(differences):
+    with pytest.raises(StudyError, match="a spread of 0, so that nothing says how many"):
+        seeds_needed(differences, 0.1)
+    assert two_stage_interval(differences, 2).low == -np.inf
+
+
+def test_more_seeds_than_a_study_can_have_are_refused():
+    with pytest.raises(StudyError, match=r"over the 100,000,000 that a study can have"):
+        seeds_needed([0.1, 0.2, 0.3], 1e-200)
 
 
 @pytest.mark.parametrize("half_width", [0.0, -1.0, np.nan, np.inf])

@@ -36,8 +36,8 @@ def claim(holds, **options):
         ([0.79, 0.80, 0.81, np.nan], jx.above(0.9), REFUTED),
         ([0.8], jx.above(0.5), NOT_SHOWN),
         ([np.nan, np.nan], jx.above(0.5), NOT_SHOWN),
-        ([0.5, 0.5], jx.above(0.5), REFUTED),
-        ([0.5, 0.5], jx.between(0.25, 0.75), HOLDS),
+        ([0.5, 0.5], jx.above(0.5), NOT_SHOWN),
+        ([0.5, 0.5], jx.between(0.25, 0.75), NOT_SHOWN),
     ],
 )
 def test_verdicts(values, holds, verdict):
@@ -128,12 +128,43 @@ def test_a_middle_without_spread_has_the_p_value_of_its_quartiles():
     assert p_value([1.0] * 4 + [0.0], jx.above(0.5), "iqm") > 0.5
 
 
+@pytest.mark.parametrize("holds", [jx.above(0), jx.above(1), jx.below(1), jx.between(0, 2)])
+def test_seeds_without_spread_show_nothing(holds):
+    assert p_value([1.0] * 5, holds) == 1
+    assert p_value([1.0] * 5, holds, "iqm") > 0.4  # what bounds for the quartiles say of five
+
+
+def test_why_seeds_without_spread_show_nothing_is_said():
+    (found,) = check(study(claim(jx.above(0.95))), dataset([1.0] * 8))
+    assert found.verdict == NOT_SHOWN
+    assert "all 8 seeds gave exactly 1" in found.reason
+    assert "jx.share" in found.reason
+    (found,) = check(study(claim(jx.above(0.95))), dataset([0.97, 0.99, 1.0, np.nan]))
+    assert found.reason == ""
+
+
 @pytest.mark.parametrize(
-    ("holds", "p"), [(jx.above(0), 0.0), (jx.above(1), 0.0), (jx.below(1), 0.0), (jx.between(0, 2), 0.0)]
+    ("values", "holds", "verdict"),
+    [
+        ([0.5, 0.5], jx.between(0.25, 0.75), HOLDS),
+        ([0.5], jx.above(0.25), HOLDS),
+        ([0.5, 0.5], jx.above(0.5), REFUTED),
+        ([0.5, 0.5], jx.above(0.75), REFUTED),
+        ([0.5, 0.5000001], jx.above(0.25), NOT_SHOWN),
+        ([0.5, np.nan], jx.above(0.25), NOT_SHOWN),
+    ],
 )
-def test_seeds_without_spread_leave_no_doubt(holds, p):
-    for statistic in ("mean", "iqm"):
-        assert p_value([1.0] * 5, holds, statistic) == p
+def test_a_constant_is_what_every_seed_gives(values, holds, verdict):
+    (found,) = check(study(claim(holds, statistic="constant")), dataset(values))
+    assert (found.verdict, found.statistic) == (verdict, "constant")
+    assert ("no constant" in found.reason) == (len(set(values)) == 2 and not np.isnan(values).any())
+
+
+def test_bounds_are_compared_in_the_dtype_of_the_values():
+    third = np.asarray([0.1, 0.1], np.float32)
+    assert check(study(claim(jx.above(0.1), statistic="constant")), dataset(third))[0].verdict == REFUTED
+    large = np.asarray([10**8 + 1] * 2)  # float32 has no such number
+    assert check(study(claim(jx.above(10**8), statistic="constant")), dataset(large))[0].verdict == HOLDS
 
 
 # Several claims
