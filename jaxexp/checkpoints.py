@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from jaxexp import files, store
-from jaxexp.engine import Segment, Snapshot
+from jaxexp import engine, files, store
+from jaxexp.engine import Compiled, Segment, Snapshot
+from jaxexp.plans import Batch, Plan
 from jaxexp.program import Progress
 from jaxexp.results import joined
 
@@ -39,9 +41,17 @@ def write(folder: Path, digest: str, segment: Segment, environment: Mapping[str,
     store.write_checkpoint(folder, digest, segment.batch.name, snapshot.tile * 2**31 + snapshot.step, arrays)
 
 
-def read(folder: Path, digest: str, batch: str, environment: Mapping[str, Any]) -> Snapshot | None:
-    """Returns the newest whole checkpoint of a batch, or None; one of another environment is none."""
-    arrays = store.read_checkpoint(folder, digest, batch)
+def read(folder: Path, plan: Plan, made: Compiled, batch: Batch, environment: Mapping[str, Any]) -> Snapshot | None:
+    """Returns the newest whole checkpoint of a batch, or None; one of another environment or program is none.
+
+    Args:
+        folder: The run folder.
+        plan: The plan.
+        made: The compiled program of the batch's group.
+        batch: The batch.
+        environment: What the bits depend on beside the code.
+    """
+    arrays = store.read_checkpoint(folder, plan.digest, batch.name)
     if arrays is None or "environment" not in arrays or files.array_text(arrays["environment"]) != environment:
         return None
 
@@ -51,4 +61,24 @@ def read(folder: Path, digest: str, batch: str, environment: Mapping[str, Any]) 
     tile, num_tiles, step = map(int, arrays["where"])
     leaves = [leaf for _, leaf in sorted(named("leaf:").items())]
     finished = [store.result_of(named("finished:"))] if named("finished:") else []
-    return Snapshot(tile, num_tiles, step, Progress(leaves, arrays["first_bad"]), [named("record:")], finished)
+    progress = Progress(leaves, arrays["first_bad"])
+    found = Snapshot(tile, num_tiles, step, progress, [named("record:")], finished)
+    return found if _fits(found, plan, made, batch) else None
+
+
+def _fits(found: Snapshot, plan: Plan, made: Compiled, batch: Batch) -> bool:
+    """Whether the program can go on from a checkpoint: a sealed one of anybody's may hold anything."""
+    signature, study = made.group.signature, plan.study
+    pairs = zip(jax.tree.leaves(found.progress), jax.tree.leaves(made.blank), strict=False)
+    slots = dict.fromkeys(signature.step_metrics, len(engine.logged_steps(study, 0, found.step)))
+    slots |= dict.fromkeys(signature.eval_metrics, len(engine.eval_steps(study, 0, found.step)))
+    (records,), before = found.records, batch.tiles[: found.tile]
+    return (
+        len(found.progress.leaves) == len(made.blank.leaves)
+        and all(leaf.shape[1:] == blank.shape[1:] and leaf.dtype == blank.dtype for leaf, blank in pairs)
+        and 0 < found.num_tiles <= made.shape.num_tiles
+        and found.tile + found.num_tiles <= len(batch.tiles)
+        and 0 < found.step <= study.num_steps
+        and {name: values.shape[1] for name, values in records.items()} == slots
+        and sum(len(part.trial) for part in found.finished) == sum(len(some) * len(seeds) for some, seeds in before)
+    )

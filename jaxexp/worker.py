@@ -353,7 +353,7 @@ def one_batch(
         raise MismatchError(f"the experiment or its data have changed since {folder} was asked for: start again")
     keep_state = keep_state or (folder is not None and plans.keeps_states(job.plan))
     begun = functools.partial(before.begun, batch.group, made.fingerprint)
-    snapshot = checkpoints.read(folder, digest, batch.name, environment) if folder else None
+    snapshot = checkpoints.read(folder, job.plan, made, batch, environment) if folder else None
     event, written, unwritten = None, time.monotonic(), False
     try:
         for event in engine.train(job.plan, made, batch, snapshot=snapshot, begun=begun, keep_state=keep_state):

@@ -4,6 +4,7 @@ A study's own figures say more; these need nothing but the results. Seeds are th
 that are not finite are counted and left out; what is too much for the eye is aggregated, and the figure says so.
 """
 
+import io
 import math
 import re
 import textwrap
@@ -272,7 +273,7 @@ def save(dataset: Any, drawings: Sequence[Callable[[Any], Any]], folder: Path) -
     saved = []
     for draw in drawings or (learning_curves,):
         path = folder / f"{draw.__name__}.png"
-        draw(dataset).savefig(path, dpi=130)
+        _write(draw(dataset), path)
         saved.append(path)
     return saved
 
@@ -293,8 +294,16 @@ def save_kind(dataset: Any, kind: str, metric: str | None, folder: Path) -> Path
     figure = KINDS[kind](dataset, metric)
     files.make_folder(folder, own=True)
     ending = "" if metric is None else re.sub(r"[^\w.-]", "_", f"-{metric}")
-    figure.savefig(folder / f"{kind}{ending}.png", dpi=130)
-    return folder / f"{kind}{ending}.png"
+    path = folder / f"{kind}{ending}.png"
+    _write(figure, path)
+    return path
+
+
+def _write(figure: Any, path: Path) -> None:
+    """Writes a picture whole or not at all, in place of whatever had its name: never through a link."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=130, format="png")
+    files.write(path, picture.getvalue())
 
 
 def _plain(text: str) -> str:

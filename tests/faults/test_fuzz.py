@@ -314,14 +314,12 @@ def test_every_change_of_every_file_is_refused_or_contained(made, tmp_path, kind
     assert tried(made, tmp_path, cases(made, kind), verbs_of(kind)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="nothing compares a checkpoint with the program before it is called")
 @pytest.mark.parametrize("label", sorted(ENGINES))
 def test_a_checkpoint_that_does_not_fit_the_program_is_refused(made, tmp_path, label):
     every = dict(npz_cases(made / "results" / "walks" / "default", "checkpoints/*.npz"))
     assert tried(made, tmp_path, [(label, every[label])], (TRAINING,)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="figures are written under their final name, through links")
 @pytest.mark.parametrize("label", sorted(FIGURES))
 def test_a_figure_is_written_anew_and_not_through_what_has_its_name(made, tmp_path, label):
     every = dict(file_cases(made, ["figures/learning_curves.png"]))
