@@ -91,6 +91,7 @@ def evaluate(state, data, config):
 
 
 measured, median = jx.measured, partial(jx.Claim, statistic="median")
+constant = partial(jx.Claim, statistic="constant")
 ALL, HEAD, WIDE = Config(), Config(frozen="lstm"), Config(peaks="wide")
 DECAY, WIDE_DECAY = Config(cosine_steps=100_000), Config(peaks="wide", cosine_steps=100_000)
 
@@ -146,13 +147,13 @@ study = jx.Study(
     claims=(
         jx.Claim("20,000 steps: the LSTM moves by 1.85.", measured("lstm_moved", ALL, 20_000), jx.between(1.7, 2.0)),
         jx.Claim("20,000 steps: the head by .14.", measured("head_moved", ALL, 20_000), jx.between(0.10, 0.20)),
-        jx.Claim("Frozen, it moves by exactly 0.", measured("lstm_moved", HEAD, 20_000), jx.below(1e-30)),
-        jx.Claim("Frozen, sine: right in under 5 %.", measured("sin_rate", HEAD, 20_000), jx.below(0.05)),
+        constant("Frozen, it moves by exactly 0.", measured("lstm_moved", HEAD, 20_000), jx.below(1e-30)),
+        median("Frozen, sine: right in under 5 %.", measured("sin_rate", HEAD, 20_000), jx.below(0.05)),
         median("2000 steps: error .146 on the +1.", measured("step_error", ALL, 2000), jx.between(0.095, 0.20)),
         median("2000 steps: error .309 on the sine.", measured("sin_error", ALL, 2000), jx.between(0.20, 0.42)),
         median("20,000 steps: error .076 on the +1.", measured("step_error", ALL, 20_000), jx.between(0.05, 0.105)),
         median("20,000 steps: error .087 on the sine.", measured("sin_error", ALL, 20_000), jx.between(0.055, 0.12)),
-        median("A constant: error .093 on the sine.", measured(CONSTANT, ALL, 20_000), jx.between(0.083, 0.103)),
+        constant("A constant: error .093 on the sine.", measured(CONSTANT, ALL, 20_000), jx.between(0.083, 0.103)),
         median("2000 steps, sine: a constant is better.", by_constant(ALL, 2000), jx.above(1)),
         median("20,000 steps, sine: better than a constant.", by_constant(ALL, 20_000), jx.below(1)),
         jx.Claim("20,000 steps, U(10, 100): as a constant.", by_constant(WIDE, 20_000), alike),

@@ -138,11 +138,15 @@ def _dataset(begun=0.176, slope=0.0, line=None, **ends):
     names = ("accuracy", "weight", "bias", "surrogate_loss", "right_at_best_threshold", "right", "outlier_slope")
     values = {name: np.zeros((len(table), NUM_SEEDS, 2)) for name in names}
     place = np.arange(NUM_SEEDS) / NUM_SEEDS
+    spread = np.random.default_rng(0).permuted(np.tile(np.linspace(-1, 1, NUM_SEEDS), (len(table), 1)), axis=1)[
+        ..., None
+    ]
     for trial, surrogate in enumerate(surrogates):
         values["right"][trial] = np.stack([place < begun, place < shares.get(surrogate, 0)], axis=1)
-        values["outlier_slope"][trial] = slope
+        values["outlier_slope"][trial] = slope + 1e-6 * spread[trial]
     for name, value in {**LINE, **(line or {})}.items():
-        values[name][surrogates.index("linear_squared_error")] = value
+        index = surrogates.index("linear_squared_error")
+        values[name][index] = value + 1e-7 * spread[index] * (name in ("weight", "bias"))
     trial, seed = (part.ravel() for part in np.indices((len(table), NUM_SEEDS)))
     flat = {name: array.reshape(-1, 2) for name, array in values.items()}
     ok, never, steps = np.zeros(len(trial), np.int8), np.full(len(trial), -1, np.int32), np.array([0, 10_000], np.int32)

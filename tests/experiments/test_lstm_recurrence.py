@@ -113,15 +113,17 @@ def _published(config, steps):
 
 def _dataset(change=lambda config, steps: {}):
     """What the full study would give with these figures, plus a change, and a spread of 1 % over 12 seeds."""
-    table, spread = studies.table(FULL), 1 + np.linspace(-0.01, 0.01, 12)
+    table = studies.table(FULL)
+    spread = 1 + np.random.default_rng(0).permuted(np.tile(np.linspace(-0.01, 0.01, 12), (len(table), 1)), axis=1)
     steps = np.arange(0, 100_001, 2000, dtype=np.int32)
     trial, seed = (part.ravel() for part in np.indices((len(table), 12)))
     values = {name: np.empty((len(trial), len(steps))) for name in METRICS}
     for run in range(len(trial)):
         config = studies.trial_config(FULL, table, int(trial[run]))
+        constants = (MODULE.CONSTANT, *["lstm_moved"] * (config.frozen == "lstm"))
         for slot, at in enumerate(steps):
             for name, value in (_published(config, at) | change(config, at)).items():
-                values[name][run, slot] = value * spread[seed[run]]
+                values[name][run, slot] = value * (1 if name in constants else spread[trial[run], seed[run]])
     ok, never = np.zeros(len(trial), np.int8), np.full(len(trial), -1, np.int32)
     made = results.Result(trial, seed, ok, never, steps[:0], steps, {}, values)
     return results.dataset(table, np.arange(12, dtype=np.uint32), [made], {})

@@ -95,7 +95,7 @@ def _published(changed_loss=None, metric=None, at=None):
             changed = at if (loss, name) == (changed_loss, metric) else (shared, there)
             by_trial[name][[11 * place, 11 * place + best]] = changed
     trial, seed = (part.ravel() for part in np.indices((len(table), 8)))
-    spread = np.linspace(-1e-5, 1e-5, 8)
+    spread = 1e-5 * np.random.default_rng(0).permuted(np.tile(np.linspace(-1, 1, 8), (len(table), 1)), axis=1)
     values = {name: (column[:, None] + spread).reshape(-1, 1) for name, column in by_trial.items()}
     ok, never, steps = np.zeros(len(trial), np.int8), np.full(len(trial), -1, np.int32), np.asarray([880], np.int32)
     made = results.Result(trial, seed, ok, never, steps[:0], steps, {}, values)

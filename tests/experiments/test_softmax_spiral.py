@@ -129,10 +129,13 @@ def _dataset(**changed):
             accuracy[trial] = by_width[config.hidden_units]
         if (config.hidden_units, config.start) == (0, "random"):
             accuracy[trial, : said["no_better"], 0] = 148 / 300
-    accuracy += np.linspace(-1e-4, 1e-4, 256)[:, None]
+    spread = np.random.default_rng(0).permuted(np.tile(np.linspace(-1, 1, 256), (len(table), 1)), axis=1)
+    spread[table.columns["start"] == "printed"] = 0
+    accuracy += 1e-4 * spread[:, :, None]
     trial, seed = (part.ravel() for part in np.indices(accuracy.shape[:2]))
     logged = {name: np.full((len(trial), 1), 0.1 * number) for number, name in enumerate(_weights())}
     logged["loss"] = np.full((len(trial), 1), said["loss"])
+    difference = said["difference"] * (1 + 1e-2 * spread.reshape(-1, 1)) * np.ones(2)
     made = results.Result(
         trial,
         seed,
@@ -141,7 +144,7 @@ def _dataset(**changed):
         np.asarray([190], np.int32),
         np.asarray([200, 10_000], np.int32),
         logged,
-        {"accuracy": accuracy.reshape(-1, 2), "gradient_difference": np.full((len(trial), 2), said["difference"])},
+        {"accuracy": accuracy.reshape(-1, 2), "gradient_difference": difference},
     )
     return results.dataset(table, np.arange(256, dtype=np.uint32), [made], {})
 

@@ -154,8 +154,8 @@ def _dataset(first_epoch=FIRST_EPOCH, last=0.97, shifted=0.09):
         if (config.momentum, config.velocity_scale) == (0.5, 1.0):
             start = first_epoch[config.velocity_init] if config.weight_shift == 0 else shifted
             by_trial[trial] = [0.1, start, *[last if start > 0.2 else start] * 9]
-    spread = np.linspace(-1e-3, 1e-3, NUM_SEEDS)
-    values = (by_trial[:, None] + spread[None, :, None]).reshape(-1, 11)
+    spread = np.random.default_rng(0).permuted(np.tile(np.linspace(-1e-3, 1e-3, NUM_SEEDS), (len(table), 1)), axis=1)
+    values = (by_trial[:, None] + spread[:, :, None]).reshape(-1, 11)
     trial, seed = (part.ravel() for part in np.indices((len(table), NUM_SEEDS)))
     eval_step = EPOCH * np.arange(11, dtype=np.int32)
     ok, never = np.zeros(len(trial), np.int8), np.full(len(trial), -1, np.int32)
