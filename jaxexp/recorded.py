@@ -1,14 +1,12 @@
 """The study that a run folder records, made again from the experiment file as it is now and the folder's own tables."""
 
-import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import catalog, configs, overrides, plans, store, sweep
+from jaxexp import catalog, configs, earlier, overrides, plans, store
 from jaxexp import study as studies
 from jaxexp.errors import StoreError
 from jaxexp.launch import Order
@@ -144,28 +142,7 @@ def planned(folder: Path, stored: StoredPlan, rows: Sequence[int] | None = None)
     lost = (stored.trials.base.keys() | stored.trials.columns.keys()) ^ known.keys()
     if lost:
         raise StoreError(f"{folder} was trained with other hyperparameters: {', '.join(sorted(lost))} changed")
-
-    def value(name: str, found: Any) -> Any:
-        plain = found.item() if isinstance(found, np.generic) else found
-        field = known[name]
-        if (get_origin(field.type) or field.type) is tuple:  # JSON has lists, and a column keeps text
-            return _tuples(json.loads(plain) if isinstance(plain, str) else plain)
-        return plain if type(plain) is field.type else configs.parse_value(field, configs.text_of(plain))
-
-    base = {name: value(name, found) for name, found in stored.trials.base.items()}
-    trials = [
-        {name: value(name, column[row]) for name, column in stored.trials.columns.items()}
-        for row in (range(len(stored.trials)) if rows is None else rows)
-    ]
-    num_steps, evaluate_every, log_every = stored.steps
-    return made.replace(
-        config=dataclasses.replace(made.config, **base),
-        sweep=sweep.cases(*trials) if stored.trials.columns else sweep.ONE,
-        seeds=tuple(map(int, stored.seeds)),
-        num_steps=num_steps,
-        evaluate_every=evaluate_every,
-        log_every=log_every,
-    )
+    return earlier.study_of(made, stored, rows)
 
 
 def run_plan(folder: Path, stored: StoredPlan, row: int, seed: int) -> Plan:
@@ -194,15 +171,5 @@ def results(folder: Path, stored: StoredPlan) -> Any:
     Raises:
         StoreError: If a file of the folder is damaged.
     """
-    found = []
-    for other in store.plans(folder):
-        if other.steps == stored.steps:
-            rows = store.aligned(other.trials, stored.trials)
-            for result in store.results(folder, other.digest):
-                trial = rows[result.trial].astype(np.int32)
-                found.append(result._replace(trial=trial).at((trial >= 0) & np.isin(result.seed, stored.seeds)))
-    return dataset(stored.trials, stored.seeds, found, {})
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+    same = [other for other in store.plans(folder) if other.steps == stored.steps]
+    return dataset(stored.trials, stored.seeds, earlier.results(folder, same, stored.trials, stored.seeds), {})

@@ -7,6 +7,7 @@ everything finished committed and the tile in flight checkpointed.
 import contextlib
 import dataclasses
 import functools
+import itertools
 import shutil
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -15,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import checkpoints, claims, configs, devices, engine, files, plans, store, timing, trees
+from jaxexp import checkpoints, claims, configs, devices, earlier, engine, files, plans, store, timing, trees
 from jaxexp.engine import Segment
-from jaxexp.errors import MismatchError, OutOfMemoryError, StoreError
+from jaxexp.errors import JaxexpError, MismatchError, OutOfMemoryError, StoreError
 from jaxexp.extension import Shorter
 from jaxexp.plans import Batch, Group, Plan, Tile
 from jaxexp.program import Lowered
@@ -204,7 +205,7 @@ def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | N
         if stored.asked == plan.asked:
             return plans.in_folder(plan, kept, stored.done)
     done = np.zeros((len(plan.trials), len(plan.seeds)), bool)
-    for result in _of_other_plans(plan, folder, known):
+    for result in earlier.results(folder, _others(plan, known), plan.trials, plan.seeds):
         done[result.trial, positions(plan.seeds, result.seed)] = True
     return plans.in_folder(plan, kept, done if done.any() else None)
 
@@ -223,7 +224,7 @@ def _job(
     if folder is not None and source is not None:
         programs, record = digests(plan, lowered), record_of(plan, source)
         if known or store.exists(folder):
-            store.check_same(folder, record, programs, allow_mixed)
+            store.check_same(folder, record, programs | _of_before(plan, folder, known, programs), allow_mixed)
         store.make_folders(folder)
         if plan.digest not in {stored.digest for stored in known}:
             store.add_plan(folder, plan, programs, len(known))
@@ -232,6 +233,29 @@ def _job(
         begun = store.identity(folder)
     done = plan.num_runs - sum(batch.num_runs for batch in pending)
     return Job(plan, folder, pending, lowered, done, source, digests=programs, begun=begun)
+
+
+def _of_before(
+    plan: Plan, folder: Path, known: Sequence[StoredPlan], programs: Mapping[str, Any]
+) -> dict[str, dict[str, str]]:
+    """The digests, by the code at hand, of a group that a folder has, where none of its groups is in the plan.
+
+    With other static values alone there would be nothing by which to see that the code has changed.
+    """
+    if not known or any(programs.keys() & stored.programs.keys() for stored in known):
+        return {}
+    try:
+        again = plans.plan(earlier.study_of(plan.study, known[-1], [0]), tile=plan.tile, yes=True)
+    except JaxexpError as problem:
+        raise MismatchError(
+            f"what {folder} was trained with cannot be made by the experiment as it is now: use another --name, or "
+            f"--fresh to start over beside it\n{problem}"
+        ) from problem
+    ((name, found),) = digests(again, {0: engine.lower(again, 0)}).items()
+    if name in known[-1].programs:
+        return {name: found}
+    same = [other for other, recorded in known[-1].programs.items() if recorded == found]
+    return {(same or list(known[-1].programs))[0]: found}
 
 
 def digests(plan: Plan, lowered: Mapping[int, Lowered]) -> dict[str, dict[str, str]]:
@@ -377,29 +401,20 @@ def one_batch(
         raise
 
 
-def _of_other_plans(plan: Plan, folder: Path, known: Sequence[StoredPlan]) -> Iterator[Result]:
-    """Results of the plan's runs that other plans of the folder, trained for the same steps, have."""
-    for stored in known:
-        if stored.asked == plan.asked or stored.steps != plan.steps:
-            continue
-        rows = store.aligned(stored.trials, plan.trials)
-        for result in store.results(folder, stored.digest):
-            yield _selected(result, rows[result.trial], plan.seeds)
-
-
-def _selected(result: Result, trial: np.ndarray, seeds: np.ndarray) -> Result:
-    """The runs of a result that are wanted, renumbered: trial -1 is not, and a seed may not be."""
-    return result._replace(trial=trial.astype(np.int32)).at((trial >= 0) & np.isin(result.seed, seeds))
+def _others(plan: Plan, known: Sequence[StoredPlan]) -> list[StoredPlan]:
+    """The other plans of a folder that train for the same steps."""
+    return [stored for stored in known if stored.asked != plan.asked and stored.steps == plan.steps]
 
 
 def collect(job: Job) -> Any:
     """Returns the dataset of a job's plan from what is committed in its folder."""
     if job.folder is None:
         raise StoreError("this job has no folder to read: give `folder=`, or use `jx.run(study)` for results in memory")
-    known = store.plans(job.folder)
-    own = store.results(job.folder, job.plan.digest)
-    both = [*_of_other_plans(job.plan, job.folder, known), *own]
-    return dataset(job.plan.trials, job.plan.seeds, both, _attributes(store.record(job.folder), job.plan.steps))
+    plan, others = job.plan, _others(job.plan, store.plans(job.folder))
+    found = itertools.chain(
+        earlier.results(job.folder, others, plan.trials, plan.seeds), store.results(job.folder, plan.digest)
+    )
+    return dataset(plan.trials, plan.seeds, found, _attributes(store.record(job.folder), plan.steps))
 
 
 def _attributes(record: dict[str, Any], steps: tuple[int, int, int]) -> dict[str, Any]:
@@ -427,10 +442,7 @@ def load(folder: Path | str) -> Any:
         )
     trials = store.union([stored.trials for stored in known])
     seeds = np.unique(np.concatenate([stored.seeds for stored in known]))
-    found = []
-    for stored in sorted(known, key=lambda stored: stored.steps[0]):
-        rows = store.aligned(stored.trials, trials)
-        found += [_selected(r, rows[r.trial], seeds) for r in store.results(folder, stored.digest)]
+    found = earlier.results(folder, sorted(known, key=lambda stored: stored.steps[0]), trials, seeds)
     return dataset(trials, seeds, found, _attributes(record, known[-1].steps))
 
 

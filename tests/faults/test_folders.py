@@ -329,6 +329,38 @@ def test_an_edit_re_runs_what_it_changes_and_no_more(tmp_path, edit):
         assert job.plan.num_runs - job.num_done == expected
 
 
+@pytest.mark.parametrize(
+    ("edits", "refused"),
+    [
+        ((("width: int = 2", "width: int = 1"), ("** 2", "** 4")), "by another program"),
+        ((("width: int = 2", "width: int = 1"), ("[1.0, 2.0]", "[1.0, 2.5]")), "on other data"),
+        ((("    width: int = 2", "    width: int = 2\n    depth: int = 1"), ("** 2", "** 4")), "by another program"),
+        ((("    width: int = 2", "    width: int = 2\n    depth: int = 1"),), None),
+        ((("width: int = 2", "width: bool = True"), ("(config.width,)", "(2,)")), "cannot be"),
+    ],
+)
+def test_other_static_values_alone_do_not_hide_that_the_code_has_changed(tmp_path, edits, refused):
+    """No group of the folder is asked for again: one is made by the code at hand, to be compared."""
+    from jaxexp import catalog
+
+    path = tmp_path / "edited.py"
+    path.write_text(SOURCE)
+    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", SOURCE))
+    text = SOURCE
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    study, source = catalog.load(str(path)).study, worker.Source("edited", text)
+    if refused is None:
+        assert worker.prepare(study, tmp_path / "run", source=source).num_done == 4
+        return
+    with pytest.raises(MismatchError, match=refused) as problem:
+        worker.prepare(study, tmp_path / "run", source=source)
+    assert "--fresh" in str(problem.value)
+    assert len(list((tmp_path / "run" / "plans").iterdir())) == 1
+
+
 def test_a_changed_constant_is_shown(tmp_path):
     from jaxexp import catalog
 
