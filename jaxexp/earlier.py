@@ -9,9 +9,26 @@ from typing import Any, get_origin
 import numpy as np
 
 from jaxexp import configs, store, sweep
+from jaxexp.errors import StoreError
 from jaxexp.results import Result
 from jaxexp.store import StoredPlan
 from jaxexp.study import Study, Table
+
+
+def asked(folder: Path) -> tuple[list[StoredPlan], Table, np.ndarray]:
+    """Returns a folder's plans, the trials of all of them, and their seeds.
+
+    Raises:
+        StoreError: If there is no run, a plan is damaged, or the folder is a reference, which keeps no results.
+    """
+    record, known = store.record(folder), store.plans(folder)
+    if not known:
+        raise StoreError(
+            f"{folder} holds a record and no results: a reference keeps what its claims use, in claims.npz; "
+            f"`jaxexp run {record.get('experiment', 'NAME')} --full` trains it again"
+        )
+    trials = store.union([stored.trials for stored in known])
+    return known, trials, np.unique(np.concatenate([stored.seeds for stored in known]))
 
 
 def study_of(study: Study, stored: StoredPlan, rows: Sequence[int] | None = None) -> Study:

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxexp import claims, devices, files, store, worker
+from jaxexp import claims, devices, earlier, files, store
 from jaxexp.errors import StoreError
-from jaxexp.results import NOT_FINITE, NOT_RUN, OK, STOPPED_EARLY
+from jaxexp.results import NOT_FINITE, NOT_RUN, OK, STOPPED_EARLY, positions
 
 _HOUR = 3600.0
 """Temporary files that are younger, in seconds, may be in use; and what counts for the rate."""
@@ -26,34 +26,46 @@ def state(folder: Path) -> dict[str, Any]:
         folder: The run folder, which may be in use.
 
     Returns:
-        `runs` in all; `ok`, `not_finite`, `stopped_early` and `not_run` of them; `running`, the batches that processes
-        have claimed; `first_not_finite`, up to five diverged runs with the step where it showed; `checkpoints`;
-        `bytes`; and `eta_seconds`, by the chunks of the last hour,
-        while something is running (else None).
+        `runs` that were asked for in all, each for as many steps as was asked last; `ok`, `not_finite`,
+        `stopped_early` and `not_run` of them; `running`, the batches that processes have claimed; `first_not_finite`,
+        up to five diverged runs with the step where it showed; `checkpoints`; `bytes`; and `eta_seconds`, by the
+        chunks of the last hour, while something is running (else None).
 
     Raises:
         StoreError: If there is no run, or a file that is needed is damaged.
     """
-    dataset = worker.load(folder)
-    status, steps = dataset["status"].values, dataset["status_step"].values
-    counts = {code: int((status == code).sum()) for code in (OK, NOT_FINITE, STOPPED_EARLY, NOT_RUN)}
+    known, trials, seeds = earlier.asked(folder)
+    asked = np.full((len(trials), len(seeds)), -1)  # by which plan's steps: of several, the last one's
+    status, steps = np.full(asked.shape, NOT_RUN), np.full(asked.shape, -1)
+    lengths = list(dict.fromkeys(stored.steps for stored in known))
+    for stored in known:
+        rows = store.aligned(stored.trials, trials)
+        asked[np.ix_(rows, positions(seeds, stored.seeds))] = lengths.index(stored.steps)
+    for stored in known:
+        for result in earlier.results(folder, [stored], trials, seeds):
+            where = result.trial, positions(seeds, result.seed)
+            counts = asked[where] == lengths.index(stored.steps)
+            status[where] = np.where(counts, result.status, status[where])
+            steps[where] = np.where(counts, result.status_step, steps[where])
+    counts = {code: int(((status == code) & (asked >= 0)).sum()) for code in (OK, NOT_FINITE, STOPPED_EARLY, NOT_RUN)}
     diverged = np.argwhere(status == NOT_FINITE)[:5]
     running = [name for name, dead in claims.held(folder) if not dead]
+    num_runs = sum(counts.values())
+    eta = _seconds_left(folder, counts[NOT_RUN], num_runs - counts[NOT_RUN]) if running else None
     return {
         "folder": folder,
-        "runs": status.size,
+        "runs": num_runs,
         "ok": counts[OK],
         "not_finite": counts[NOT_FINITE],
         "stopped_early": counts[STOPPED_EARLY],
         "not_run": counts[NOT_RUN],
         "running": running,
         "first_not_finite": [
-            {"trial": int(trial), "seed": int(dataset["seed"][seed]), "step": int(steps[trial, seed])}
-            for trial, seed in diverged
+            {"trial": int(trial), "seed": int(seeds[seed]), "step": int(steps[trial, seed])} for trial, seed in diverged
         ],
         "checkpoints": len(list((folder / "checkpoints").glob("[0-9]*.npz"))),
         "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()),
-        "eta_seconds": _seconds_left(folder, counts[NOT_RUN], status.size - counts[NOT_RUN]) if running else None,
+        "eta_seconds": eta,
     }
 
 
@@ -89,9 +101,25 @@ def _writable(folder: Path) -> bool:
     return True
 
 
-def damaged(folder: Path) -> list[dict[str, str]]:
-    """Returns the damaged files of a run folder, and what is wrong with each."""
-    return [{"file": str(path), "problem": str(problem)} for path, problem in store.damaged(folder)]
+def checked(folder: Path) -> dict[str, Any]:
+    """Returns which files of a run folder are what was written, as plain values.
+
+    Args:
+        folder: The run folder.
+
+    Returns:
+        `whole`, for each kind of file how many are; and `damaged`, for each other one its path and what is wrong.
+
+    Raises:
+        StoreError: If a folder of the run is a link.
+    """
+    damaged = dict(store.damaged(folder))
+    kinds = {"records": "run.json", "plans": "plans/*.npz", "chunks": "chunks/*.npz", "checkpoints": "checkpoints/*"}
+    whole = {kind: sum(path not in damaged for path in folder.glob(form)) for kind, form in kinds.items()}
+    return {
+        "whole": whole,
+        "damaged": [{"file": str(path), "problem": str(problem)} for path, problem in damaged.items()],
+    }
 
 
 def stale(folder: Path, everything: bool = False) -> Iterator[Path]:

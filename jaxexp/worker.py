@@ -434,16 +434,9 @@ def load(folder: Path | str) -> Any:
         StoreError: If there is no run, or a file of it is damaged.
     """
     folder = Path(folder)
-    record, known = store.record(folder), store.plans(folder)
-    if not known:
-        raise StoreError(
-            f"{folder} holds a record and no results: a reference keeps what its claims use, in claims.npz; "
-            f"`jaxexp run {record.get('experiment', 'NAME')} --full` trains it again"
-        )
-    trials = store.union([stored.trials for stored in known])
-    seeds = np.unique(np.concatenate([stored.seeds for stored in known]))
+    known, trials, seeds = earlier.asked(folder)
     found = earlier.results(folder, sorted(known, key=lambda stored: stored.steps[0]), trials, seeds)
-    return dataset(trials, seeds, found, _attributes(record, known[-1].steps))
+    return dataset(trials, seeds, found, _attributes(store.record(folder), known[-1].steps))
 
 
 def run(

@@ -41,8 +41,8 @@ def doctor(
 
         about = upkeep.machine()
         if name is not None:
-            about |= {"folder": (folder := catalog.run_folder(name, out, label or "default"))}
-            about |= {"damaged": upkeep.damaged(folder)}
+            folder = catalog.run_folder(name, out, label or "default")
+            about |= {"folder": folder, **upkeep.checked(folder)}
         if as_json:
             display.json_document(about)
         else:

@@ -211,6 +211,37 @@ def test_a_lane_that_diverges_changes_no_other_and_replay_says_where(tmp_path):
     assert state["first_not_finite"][0]["step"] == steps[0]
 
 
+def test_one_lane_of_a_thousand_diverges_and_the_other_999_have_the_bits_of_a_sweep_without_it(tmp_path, monkeypatch):
+    rates, lane = np.linspace(0.1, 0.9, 999).tolist(), 613
+    one = studies.walk(num_seeds=1, num_steps=30, blow_up=True)
+    study = one.replace(sweep=jx.grid(rate=(*rates[:lane], 1.5, *rates[lane:])))
+    found = worker.run(study, tmp_path / "run", tile=Tile(1000, 1))
+    without = worker.run(one.replace(sweep=jx.grid(rate=tuple(rates))), tmp_path / "without", tile=Tile(1000, 1))
+    status = found["status"].values[:, 0]
+    assert np.flatnonzero(status == NOT_FINITE).tolist() == [lane]
+    others = found.drop_sel(trial=lane)
+    for name in ("mean", "largest"):
+        assert others[name].values.tobytes() == without[name].values.tobytes()
+    (where,) = upkeep.state(tmp_path / "run")["first_not_finite"]
+    assert (where["trial"], where["seed"]) == (lane, 0)
+    monkeypatch.setattr(replay.recorded, "study", lambda record: study)
+    monkeypatch.setattr(replay.recorded, "source", lambda record: worker.Source())
+    replayed = replay.replay(tmp_path / "run", lane, 0)
+    assert (replayed.not_finite_step, replayed.differing) == (where["step"], [])
+
+
+def test_a_run_that_was_asked_for_more_steps_is_not_done_by_its_fewer(tmp_path):
+    study = studies.walk(num_seeds=3, num_steps=20).replace(sweep=jx.grid(rate=(0.1, 0.5, 0.9)))
+    worker.run(study, tmp_path)
+    longer = worker.prepare(study.replace(num_steps=40, sweep=jx.grid(rate=(0.1, 0.5))), tmp_path)
+    state = upkeep.state(tmp_path)
+    assert (state["runs"], state["ok"], state["not_run"]) == (9, 3, 6)  # of the rate .9 no more was asked
+    for _ in worker.work(longer):
+        pass
+    state = upkeep.state(tmp_path)
+    assert (state["runs"], state["ok"], state["not_run"]) == (9, 9, 0)
+
+
 @pytest.mark.parametrize("position", [0, 2])
 def test_replay_has_the_same_bits_and_names_the_step(tmp_path, monkeypatch, position):
     study = studies.walk(num_seeds=4, num_steps=30, blow_up=True)

@@ -61,7 +61,10 @@ def test_doctor_finds_a_damaged_file_and_run_does_it_anew(place):
     path.write_bytes(whole[:-1])
     done = jaxexp(place, "doctor", "walks", "--json")
     assert done.returncode == 1
-    assert [Path(found["file"]).name for found in json.loads(done.stdout)["damaged"]] == [path.name]
+    found = json.loads(done.stdout)
+    assert [Path(one["file"]).name for one in found["damaged"]] == [path.name]
+    others = len(list(path.parent.iterdir())) - 1
+    assert found["whole"] == {"records": 1, "plans": 1, "chunks": others, "checkpoints": 0}
     assert jaxexp(place, "table", "walks").returncode == 2
     again = jaxexp(place, "run", "walks", "--quiet")
     assert again.returncode == 0
