@@ -11,7 +11,7 @@ from jaxexp import catalog
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "answers").glob("*.md"))
 NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
-ESTIMATE = re.compile(rf"(mean|median|share) ({NUMBER}) \[({NUMBER}), ({NUMBER})\]")
+ESTIMATE = re.compile(rf"(mean|constant|median|share) ({NUMBER}) \[({NUMBER}), ({NUMBER})\]")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
