@@ -10,6 +10,7 @@ import platform
 import re
 import resource
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,9 @@ def _kind(device: Any) -> str:
     return device.device_kind if device.platform != "cpu" else processor().get("model name") or platform.machine()
 
 
-def processor() -> dict[str, str]:
-    """Returns what the kernel says of the first processor, by name; empty where it says nothing.
+@functools.cache
+def processor() -> Mapping[str, str]:
+    """Returns what the kernel says of the first processor, by name, read once; empty where it says nothing.
 
     Source: proc(5) for `/proc/cpuinfo`.
     """
