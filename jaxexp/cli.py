@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from jaxexp import __version__, catalog
+from jaxexp import __version__, catalog, signals
 from jaxexp.commands import comparing, exporting, folders, repeats, reporting, training
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ def main(study: Any = None, *, full: Any = None) -> None:
         study: The study of the file that calls this.
         full: The same study at full size, for `--full`.
     """
+    signals.listen()
     if study is None:
         app()
         return

@@ -42,8 +42,10 @@ def write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.rename(path)
         _sync_folder(path.parent)
-    except OSError as problem:
+    except BaseException as problem:
         temporary.unlink(missing_ok=True)
+        if not isinstance(problem, OSError):
+            raise
         raise StoreError(f"cannot write {path}: {problem.strerror}; free space or choose another --out") from problem
 
 

@@ -1,15 +1,12 @@
 """A job in the foreground: shows its progress, stops where it is asked to, and narrows the tile where memory lacks."""
 
 import contextlib
-import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from jaxexp import devices, display, launch, worker
+from jaxexp import devices, display, launch, signals, worker
 from jaxexp.errors import Interrupted, OutOfMemoryError, Terminated
 from jaxexp.launch import Order
 from jaxexp.worker import Job
@@ -64,39 +61,6 @@ def _train(job: Job, order: Order, num_workers: int, quiet: bool) -> float:
             signal.signal(number, handler)
     if pressed:
         raise (Terminated if signal.SIGTERM in pressed else Interrupted)(
-            f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {_command()}"
+            f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {signals.command()}"
         )
     return time.perf_counter() - began
-
-
-@contextlib.contextmanager
-def terminable(folder: Path) -> Iterator[None]:
-    """Turns SIGTERM, while what is inside goes on, into an error that says how to go on.
-
-    Args:
-        folder: The run folder, in which everything is committed.
-
-    Raises:
-        Terminated: If SIGTERM comes.
-    """
-
-    def on_signal(_number: int, _frame: Any) -> None:
-        raise Terminated(f"terminated while the report was made; all runs are in {folder}. To go on:\n  {_command()}")
-
-    before = signal.signal(signal.SIGTERM, on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _command() -> str:
-    """The command line that started this process, to be typed again."""
-    program = Path(sys.argv[0])
-    if program.name == "__main__.py":
-        words = ["python", "-m", program.parent.name]
-    elif program.suffix == ".py":
-        words = ["python", "-m", f"{program.parent.name}.{program.stem}"]
-    else:
-        words = [program.name]
-    return shlex.join([*words, *sys.argv[1:]])

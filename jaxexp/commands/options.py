@@ -11,9 +11,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from jaxexp import signals
 from jaxexp.errors import Interrupted, JaxexpError, Terminated
 
-FAILED, USAGE, REFUTED, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+FAILED, USAGE, REFUTED = 1, 2, 3
 
 Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="An experiment's name, or the path of its file.")]
 Words = Annotated[
@@ -50,13 +51,14 @@ Limit = Annotated[int, typer.Option(min=1, help="Rows to show.")]
 
 @contextlib.contextmanager
 def errors(as_json: bool) -> Iterator[None]:
-    """Turns errors into one message and an exit code."""
+    """Turns errors, and being asked to stop, into one message and an exit code."""
     try:
-        yield
+        with signals.listening(as_json):
+            yield
     except Interrupted as stop:
-        _fail(str(stop), TERMINATED if isinstance(stop, Terminated) else INTERRUPTED, as_json, "")
+        _fail(str(stop), signals.TERMINATED if isinstance(stop, Terminated) else signals.INTERRUPTED, as_json, "")
     except KeyboardInterrupt:
-        _fail("interrupted at once; what was committed is kept", INTERRUPTED, as_json, "")
+        _fail("interrupted at once; what was committed is kept", signals.INTERRUPTED, as_json, "")
     except JaxexpError as problem:
         _fail(str(problem), USAGE, as_json, "error: ")
 

@@ -155,8 +155,7 @@ def run(
             if as_json:
                 display.json_document({"folder": folder, "runs": job.plan.num_runs, "left": left, "seconds": seconds})
             return
-        with foreground.terminable(folder):
-            _report(job, folder, study, seconds, as_json)
+        _report(job, folder, study, seconds, as_json)
 
 
 def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from studies import ROOT
 
@@ -87,3 +88,22 @@ def test_ctrl_c_twice_ends_now(tmp_path):
     assert before.items() <= chunks(folder).items()
     assert started(folder, 1).wait(timeout=300) == 0
     assert len(chunks(folder)) == 32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_at_any_moment_end_it_with_its_code_and_no_traceback(tmp_path, number, code):
+    """While it imports, plans, traces, compiles, trains or reports; not while Python itself starts."""
+    folder = prepared(tmp_path, 40)
+    whole = 0
+    for delay in np.linspace(0.15, 4, 30):
+        process = started(folder, 1)
+        time.sleep(delay)
+        process.send_signal(number)
+        process.wait(timeout=60)
+        stderr = (folder / "told").read_text()
+        assert "Traceback" not in stderr, delay
+        assert process.returncode in (code, -number, 0), (delay, stderr)  # -number: when Python itself ends
+        whole += process.returncode == 0
+    assert whole < 30
+    assert started(folder, 1).wait(timeout=500) == 0
