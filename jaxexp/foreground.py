@@ -2,9 +2,7 @@
 
 import contextlib
 import signal
-import sys
 import time
-from typing import Any
 
 from jaxexp import devices, display, launch, signals, worker
 from jaxexp.errors import Interrupted, OutOfMemoryError, Terminated
@@ -38,29 +36,20 @@ def train(job: Job, order: Order, num_workers: int | None, quiet: bool) -> tuple
 
 
 def _train(job: Job, order: Order, num_workers: int, quiet: bool) -> float:
-    pressed: list[int] = []
-
-    def on_signal(number: int, _frame: Any) -> None:
-        if pressed and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        pressed.append(number)
-        sys.stderr.write("\nstopping after this segment; Ctrl-C again stops at once\n")
-
     began = time.perf_counter()
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     events = launch.spread(job, order, num_workers)
-    try:
-        with display.Meter(job, quiet) as meter, contextlib.closing(events):
-            for event in events:
-                if event is not None:
-                    meter.show(event)
-                if pressed:
-                    break
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if pressed:
-        raise (Terminated if signal.SIGTERM in pressed else Interrupted)(
+    with (
+        signals.heard("stopping after this segment; Ctrl-C again stops at once") as asked,
+        display.Meter(job, quiet) as meter,
+        contextlib.closing(events),
+    ):
+        for event in events:
+            if event is not None:
+                meter.show(event)
+            if asked:
+                break
+    if asked:
+        raise (Terminated if signal.SIGTERM in asked else Interrupted)(
             f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {signals.command()}"
         )
     return time.perf_counter() - began

@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,9 +33,7 @@ def listen(as_json: bool = False) -> dict[signal.Signals, Any]:
             os.write(1, json.dumps({"error": _TOLD, "exit": code}).encode())
         os._exit(code)
 
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    return _set(on_signal)
 
 
 @contextlib.contextmanager
@@ -45,8 +43,44 @@ def listening(as_json: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _reset(before)
+
+
+@contextlib.contextmanager
+def heard(told: str) -> Iterator[list[int]]:
+    """Yields a list in which signals are put that come while what is inside goes on, for it to look at.
+
+    Args:
+        told: What the user is told when the first comes.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C is pressed again.
+    """
+    numbers: list[int] = []
+
+    def on_signal(number: int, _frame: Any) -> None:
+        if numbers and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        numbers.append(number)
+        sys.stderr.write(f"\n{told}\n")
+
+    before = _set(on_signal)
+    try:
+        yield numbers
+    finally:
+        _reset(before)
+
+
+def _set(on_signal: Callable[[int, Any], Any]) -> dict[signal.Signals, Any]:
+    """Sets the handler of both signals and returns those before; outside the main thread, which alone may, none."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+def _reset(before: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def command() -> str:

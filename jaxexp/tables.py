@@ -216,7 +216,7 @@ def _by_seed(values: np.ndarray, scored: np.ndarray, groups: _Groups) -> np.ndar
 
 
 def _mean(title: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    """The mean over the seeds of each row, and the half-width of its t interval (NaN below n = 2).
+    """The mean over the seeds of each row, and the half-width of its t interval (NaN where n < 2 or all agree).
 
     Source: Student (1908), "The probable error of a mean", Biometrika 6(1).
     """
@@ -229,6 +229,9 @@ def _mean(title: str, values: np.ndarray) -> dict[str, np.ndarray]:
         mean = np.where(there, values, 0).sum(1) / n
         variance = np.where(there, (values - mean[:, None]) ** 2, 0).sum(1) / (n - 1)
         half = quantile[n] * np.sqrt(variance / n)
+    # Seeds that all agree say nothing of how far the mean may be: see `statistics.mean_interval`.
+    agree = np.where(there, values, -np.inf).max(1) == np.where(there, values, np.inf).min(1)
+    half[agree] = np.nan
     return {title: mean, f"{title}{_HALF}": half}
 
 

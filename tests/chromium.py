@@ -1,9 +1,11 @@
-"""A headless Chromium to look at pages with, spoken to through its debugging pipe; needs no other package.
+"""A headless Chromium to look at pages with, spoken to through its debugging pipe.
 
-Run as a script it takes screenshots: `python -m tests.chromium PAGE FOLDER`.
+Run as a script it says what is wrong with pages, and takes screenshots: `python -m tests.chromium PAGE ...`.
 """
 
+import argparse
 import base64
+import importlib.util
 import json
 import os
 import shutil
@@ -14,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 PATH = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-WIDTHS, SCHEMES = (1280, 768, 390), ("light", "dark")
+LOOKS = [(width, scheme) for width in (1280, 768, 390) for scheme in ("light", "dark")]
+MAX_BYTES = 1_000_000
+_SPEC = importlib.util.find_spec("axe_core_python")
+AXE = Path(_SPEC.origin or "").with_name("axe.min.js") if _SPEC else None
+"""axe-core, as the package axe-core-python has it."""
 
 
 class Chromium:
@@ -60,9 +66,9 @@ class Chromium:
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._read()
 
-    def bypass_policy(self) -> None:
-        """Lets this tester's own script run in pages, whatever their policy says."""
-        self._ask("Page.setBypassCSP", {"enabled": True})
+    def bypass_policy(self, wanted: bool = True) -> None:
+        """Lets this tester's own script run in pages, whatever their policy says, or no more."""
+        self._ask("Page.setBypassCSP", {"enabled": wanted})
 
     def value(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page, once it is there."""
@@ -113,10 +119,48 @@ class Chromium:
         return found
 
 
-if __name__ == "__main__":
-    Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
+def barriers(browser: Chromium) -> list[list[str]]:
+    """The accessibility violations that axe-core finds in the page that is open: id, impact and element of each."""
+    assert AXE is not None
+    browser.value(f"{AXE.read_text()};1")
+    return browser.value(
+        "axe.run().then(found => found.violations.map(one => [one.id, one.impact, one.nodes[0].html]))"
+    )
+
+
+def wrong(browser: Chromium, page: Path, width: int, scheme: str) -> list[str]:
+    """What is wrong with a page at a width and in a colour scheme; the browser must bypass policies."""
+    browser.open(page, width, scheme)
+    told = [f"the console says {text}" for text in browser.complaints()]
+    told += [f"it asks for {url}" for url in browser.requests()]
+    shown = browser.value("document.documentElement.scrollWidth")
+    told += [f"it is {shown} px wide"] * (shown != width)
+    told += [f"axe-core finds {name} ({impact}) in {element[:200]}" for name, impact, element in barriers(browser)]
+    return told
+
+
+def main() -> None:
+    """Looks at pages at three widths and in both schemes; exit code 1 where something is wrong."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("pages", nargs="+", type=Path)
+    parser.add_argument("--pictures", type=Path, help="a folder for screenshots")
+    given = parser.parse_args()
+    found = False
     with Chromium() as browser:
-        for width in WIDTHS:
-            for scheme in SCHEMES:
-                browser.open(Path(sys.argv[1]), width, scheme)
-                browser.picture(Path(sys.argv[2]) / f"{width}-{scheme}.png")
+        browser.bypass_policy()
+        for page in given.pages:
+            size = page.stat().st_size
+            print(f"{page}: {size:,} bytes")
+            found |= size > MAX_BYTES
+            for width, scheme in LOOKS:
+                told = wrong(browser, page, width, scheme)
+                found |= bool(told)
+                print(f"  {width:>4} {scheme:<5} {'; '.join(told) or 'nothing wrong'}")
+                if given.pictures:
+                    given.pictures.mkdir(parents=True, exist_ok=True)
+                    browser.picture(given.pictures / f"{page.resolve().parents[1].name}-{width}-{scheme}.png")
+    sys.exit(int(found))
+
+
+if __name__ == "__main__":
+    main()

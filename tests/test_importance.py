@@ -260,6 +260,14 @@ def test_an_inner_optimum_has_no_edge_and_zero_has_nothing_below():
     assert told.endswith("if rate can be smaller")
 
 
+def test_no_range_is_widened_beyond_what_the_field_allows():
+    dataset = results(np.asarray([1.0, 2.0, 3.0])[:, None] * np.ones((1, 2)), {"momentum": [0.5, 0.7, 0.9]})
+    told = importance.at_edge(dataset, "y", larger_is_better=True, limits={"momentum": (0.0, 1.0)})["momentum"]
+    assert "`momentum=0.7,0.9,1`" in told
+    assert importance.at_edge(dataset, "y", larger_is_better=True, limits={"momentum": (None, 0.9)}) == {}
+    assert "`momentum=0.3,0.5,0.7`" in importance.at_edge(dataset, "y", False, limits={"momentum": (0, 1)})["momentum"]
+
+
 def test_a_tie_with_the_inside_is_no_edge():
     values = np.asarray([1.0, 1.0, 0.0])[:, None] * np.ones((1, 2))
     assert importance.at_edge(results(values, {"rate": [1.0, 2.0, 3.0]}), "y", larger_is_better=True) == {}

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 import re
+import signal
 import time
 from html.parser import HTMLParser
 from typing import Any
@@ -14,7 +16,7 @@ from made_results import made, plan, record, study
 from typer.testing import CliRunner
 
 import jaxexp as jx
-from jaxexp import statistics, store, worker
+from jaxexp import claims, statistics, store, worker
 from jaxexp.commands import reporting
 from jaxexp.errors import StudyError
 from jaxexp.importance import Shares
@@ -331,31 +333,50 @@ def test_report_says_that_the_experiment_has_changed_or_is_gone(folder, monkeypa
         path.write_text(EXPERIMENT)
 
 
-def test_a_live_page_is_written_until_all_runs_are_done(folder, monkeypatch):
-    whole, pauses = worker.load(folder / "results" / "ball" / "default"), []
-    part = whole.assign(status=whole.status.where(whole.seed < 2, 3).astype("int8"))
-    shown = iter([part, part, whole])
-    monkeypatch.setattr(worker, "load", lambda folder: next(shown))
-    written = folder / "results" / "ball" / "default" / "report.html"
-    monkeypatch.setattr(time, "sleep", lambda seconds: pauses.append('http-equiv="refresh"' in written.read_text()))
-    assert invoke(folder, monkeypatch, "report", "ball", "--live").exit_code == 0
-    assert pauses == [True, True]
-    assert 'http-equiv="refresh"' not in written.read_text()
-
-
-def test_ctrl_c_leaves_a_page_that_is_not_read_again(folder, monkeypatch):
+@pytest.fixture
+def unfinished(folder, monkeypatch):
+    """A page of a run of which two of five seeds are done, and which another process seems to train."""
     whole = worker.load(folder / "results" / "ball" / "default")
     part = whole.assign(status=whole.status.where(whole.seed < 2, 3).astype("int8"))
     monkeypatch.setattr(worker, "load", lambda folder: part)
+    monkeypatch.setattr(claims, "held", lambda folder: iter([("000000000-abc", False)]))
+    return folder / "results" / "ball" / "default" / "report.html"
 
-    def interrupted(seconds):
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(time, "sleep", interrupted)
+def test_a_live_page_is_written_until_all_runs_are_done(folder, unfinished, monkeypatch):
+    part = worker.load(folder)
+    whole = part.assign(status=part.status * 0)
+    shown, refreshed = iter([part, part, whole]), []
+
+    def slept(seconds):
+        refreshed.append('http-equiv="refresh"' in unfinished.read_text())
+
+    monkeypatch.setattr(worker, "load", lambda folder: next(shown))
+    monkeypatch.setattr(reporting, "_SECONDS", 0.01)
+    monkeypatch.setattr(time, "sleep", slept)
+    assert invoke(folder, monkeypatch, "report", "ball", "--live").exit_code == 0
+    assert len(refreshed) >= 2
+    assert all(refreshed)
+    assert 'http-equiv="refresh"' not in unfinished.read_text()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_page_that_is_not_read_again(folder, unfinished, monkeypatch, number, code):
+    monkeypatch.setattr(time, "sleep", lambda seconds: os.kill(os.getpid(), number))
     done = invoke(folder, monkeypatch, "report", "ball", "--live", "--json")
-    assert (done.exit_code, json.loads(done.stdout)["not_run"]) == (0, 3)
-    written = folder / "results" / "ball" / "default" / "report.html"
-    assert 'http-equiv="refresh"' not in written.read_text()
+    assert done.exit_code == code
+    assert code or json.loads(done.stdout)["not_run"] == 3
+    assert 'http-equiv="refresh"' not in unfinished.read_text()
+
+
+def test_a_live_page_ends_where_nobody_trains(folder, unfinished, monkeypatch):
+    monkeypatch.setattr(claims, "held", lambda folder: iter([("000000000-abc", True)]))
+    monkeypatch.setattr(reporting, "_SECONDS", 0.01)
+    monkeypatch.setattr(reporting, "_IDLE_SECONDS", 0.05)
+    done = invoke(folder, monkeypatch, "report", "ball", "--live")
+    assert done.exit_code == 0
+    assert "nobody has trained for" in done.stderr
+    assert 'http-equiv="refresh"' not in unfinished.read_text()
 
 
 def test_a_reference_is_refused_with_what_to_type(folder, monkeypatch):

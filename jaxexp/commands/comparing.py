@@ -1,5 +1,6 @@
 """Verbs that ask what makes a difference: `compare` and `importance`."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -7,7 +8,7 @@ import typer
 
 from jaxexp import catalog
 from jaxexp.commands.options import AllowMixed, Json, Label, Out, Quiet, RunName, Workers, Yes, errors
-from jaxexp.errors import StudyError
+from jaxexp.errors import JaxexpError, StudyError
 
 if TYPE_CHECKING:
     from jaxexp.comparisons import Contrast
@@ -375,7 +376,7 @@ def importance(
         found = importances.shares(dataset, metric, at)
         averages = {swept: importances.marginal(dataset, swept, metric, at) for swept in tables.varied(dataset)}
         near = importances.sensitivity(dataset, metric, larger, at)
-        edges = importances.at_edge(dataset, metric, larger, at)
+        edges = importances.at_edge(dataset, metric, larger, at, _limits(folder))
         if as_json:
             document = {
                 "folder": folder, "metric": metric, "larger_is_better": larger,
@@ -403,6 +404,16 @@ def importance(
         display.table([f"best ({'largest' if larger else 'smallest'} {metric})", "instead", "lost, 95 %"], steps)
         for told in edges.values():
             display.out.print(told, markup=False)
+
+
+def _limits(folder: Path) -> dict[str, tuple[float | None, float | None]]:
+    """The least and the greatest value of each hyperparameter; none where the experiment is not at hand."""
+    from jaxexp import configs, recorded, store
+
+    with contextlib.suppress(JaxexpError):
+        known = configs.fields(recorded.study(store.record(folder)).config)
+        return {name: (field.minimum, field.maximum) for name, field in known.items()}
+    return {}
 
 
 def _print_shares(found: "Shares", metric: str) -> None:

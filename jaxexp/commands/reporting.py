@@ -1,13 +1,14 @@
 """Verbs that show a run to people, and judge it: `report`, `plot` and `check`."""
 
 import contextlib
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxexp import catalog
+from jaxexp import catalog, signals
 from jaxexp.commands.options import REFUTED, By, Json, Label, Out, RunName, errors
 from jaxexp.errors import JaxexpError, StoreError, StudyError, suggestion
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from jaxexp.importance import Shares
     from jaxexp.study import Study
 
-_SECONDS = 5
+_SECONDS, _IDLE_SECONDS = 5, 60
 
 Shown = Annotated[str | None, typer.Option("--metric", help="What to show; the first of evaluation where not said.")]
 Kind = Annotated[
@@ -26,7 +27,8 @@ Kind = Annotated[
     ),
 ]
 Live = Annotated[
-    bool, typer.Option("--live", help="Write the page every few seconds until all runs are done, or Ctrl-C.")
+    bool,
+    typer.Option("--live", help="Write the page every few seconds until all runs are done, or Ctrl-C."),
 ]
 
 
@@ -45,22 +47,41 @@ def report(
         from jaxexp import display
 
         _check_results(folder)
-        path, left = _written(folder, metric, by, live)
-        try:
-            while live and left:
-                display.err.print(f"{path}: {left:,} runs to go; Ctrl-C ends this, not the run", markup=False)
-                time.sleep(_SECONDS)
-                path, left = _written(folder, metric, by, live)
-        except KeyboardInterrupt:
-            path, left = _written(folder, metric, by, False)  # a page that nobody writes again is not read again
+        path, left = _followed(folder, metric, by) if live else _written(folder, metric, by, None)
         if as_json:
             display.json_document({"report": path, "bytes": path.stat().st_size, "not_run": left})
         else:
             display.out.print(f"report  {path}", markup=False)
 
 
-def _written(folder: Path, metric: str | None, by: str | None, live: bool) -> tuple[Path, int]:
-    """Writes the page as the run is now; returns it and how many runs are left."""
+def _followed(folder: Path, metric: str | None, by: str | None) -> tuple[Path, int]:
+    """Writes the page every few seconds: until all runs are done, nobody trains any more, or a signal comes."""
+    from jaxexp import claims, display
+
+    idle_since = time.monotonic()
+    with signals.heard("stopping; the run goes on") as asked:
+        while True:
+            path, left = _written(folder, metric, by, _SECONDS)
+            if any(not dead for _, dead in claims.held(folder)):
+                idle_since = time.monotonic()
+            idle = time.monotonic() - idle_since > _IDLE_SECONDS
+            if not left or idle or asked:
+                break
+            display.err.print(f"{path}: {left:,} runs to go; Ctrl-C ends this, not the run", markup=False)
+            until = time.monotonic() + _SECONDS
+            while time.monotonic() < until and not asked:
+                time.sleep(0.1)
+        if left:
+            path, left = _written(folder, metric, by, None)  # a page that nobody writes again is not read again
+    if idle:
+        display.err.print(f"nobody has trained for {_IDLE_SECONDS} s: the page is as the run stands", markup=False)
+    if signal.SIGTERM in asked:
+        raise typer.Exit(signals.TERMINATED)
+    return path, left
+
+
+def _written(folder: Path, metric: str | None, by: str | None, refresh: int | None) -> tuple[Path, int]:
+    """Writes the page as the run is now, to be read again every few seconds or not; returns it and the runs left."""
     from jaxexp import results, tables, worker
     from jaxexp.figures import levels
     from jaxexp.pages import page
@@ -70,7 +91,7 @@ def _written(folder: Path, metric: str | None, by: str | None, live: bool) -> tu
     left = int((dataset["status"].values == results.NOT_RUN).sum())
     study, notes = _study(folder)
     subject = page.subject(folder, dataset, study=study, notes=notes, metric=metric, by=by, shares=shares)
-    return page.write(folder, subject, _SECONDS if live and left else None), left
+    return page.write(folder, subject, refresh if left else None), left
 
 
 def _shares(dataset: Any, metric: str) -> "Shares | None":

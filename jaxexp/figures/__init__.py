@@ -228,8 +228,9 @@ def band(axes: Any, x: Any, values: Any, *, statistic: str = "mean", **style: An
     middle, low, high = np.asarray([estimate[:3] for _, estimate in shown]).reshape(-1, 3).T
     places = [at for at, _ in shown]
     (line,) = axes.plot(places, middle, **{"marker": "." if len(places) < 20 else None, **style})
-    if np.isfinite(low).all() and np.isfinite(high).all():
-        axes.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+    known = np.isfinite(low) & np.isfinite(high)  # seeds that all agree have no interval
+    if known.any():
+        axes.fill_between(places, low, high, where=known, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
 def rows(axes: Any, values: Mapping[str, Any]) -> None:
@@ -244,7 +245,8 @@ def rows(axes: Any, values: Mapping[str, Any]) -> None:
         mean, low, high, n, _ = mean_interval(seeds)
         style = {"color": COLORS[0], "fillstyle": "none", "rasterized": len(seeds) > _PIXELS_FROM}
         axes.plot(seeds, [row] * len(seeds), "o", markersize=5, **style)
-        axes.errorbar(mean, row - 0.25, xerr=[[mean - low], [high - mean]], fmt="D", color=COLORS[1], markersize=5)
+        interval = {"xerr": [[mean - low], [high - mean]]} if np.isfinite([low, high]).all() else {}
+        axes.errorbar(mean, row - 0.25, fmt="D", color=COLORS[1], markersize=5, **interval)
         told = f"{mean:.3f}, n = {n}"
         axes.text(1.02, row, told, va="center", fontsize=8, transform=axes.get_yaxis_transform())
     axes.set(yticks=range(len(shown)), yticklabels=list(shown), ylim=(len(shown) - 0.5, -0.6))

@@ -258,7 +258,13 @@ def _average(values: np.ndarray) -> Estimate:
     return estimate._replace(excluded=int((~finite).sum()))
 
 
-def at_edge(dataset: Any, metric: str, larger_is_better: bool, at: int | None = None) -> dict[str, str]:
+def at_edge(
+    dataset: Any,
+    metric: str,
+    larger_is_better: bool,
+    at: int | None = None,
+    limits: Mapping[str, tuple[float | None, float | None]] = {},
+) -> dict[str, str]:
     """Returns the numeric hyperparameters whose best value lies on the border of the swept range, with a sentence each.
 
     Those with more than two values count. The best trial is chosen as in `sensitivity`.
@@ -268,6 +274,8 @@ def at_edge(dataset: Any, metric: str, larger_is_better: bool, at: int | None = 
         metric: What is to be best.
         larger_is_better: Whether the largest is.
         at: After how many steps; the last where None.
+        limits: By name the least and the greatest value that a hyperparameter may have; None where there is no limit.
+            A best value that is a limit lies on no border.
 
     Raises:
         StudyError: If no trial has a finite run, or the metric is not there.
@@ -290,15 +298,20 @@ def at_edge(dataset: Any, metric: str, larger_is_better: bool, at: int | None = 
     for name in tables.varied(dataset):
         swept, best = np.unique(dataset[name].values), np.unique(dataset[name].values[ties])
         if np.issubdtype(swept.dtype, np.number) and len(swept) > 2 and len(best) == 1 and best in swept[[0, -1]]:
-            found[name] = _edge_sentence(name, swept if best == swept[-1] else swept[::-1])
+            largest = best == swept[-1]
+            limit = limits.get(name, (None, None))[int(largest)]
+            if limit is None or limit != best:
+                found[name] = _edge_sentence(name, swept if largest else swept[::-1], limit)
     return found
 
 
-def _edge_sentence(name: str, values: np.ndarray) -> str:
-    """What is said of a best value that is the last of these."""
+def _edge_sentence(name: str, values: np.ndarray, limit: float | None) -> str:
+    """What is said of a best value that is the last of these and could go as far as the limit."""
     inner, best = values[-2].item(), values[-1].item()
     beyond = best * best / inner if values.min() > 0 and values.max() / values.min() >= 10 else 2 * best - inner
-    beyond = round(beyond) if isinstance(best, int) else beyond
+    if limit is not None and abs(beyond - best) > abs(limit - best):
+        beyond = limit
+    beyond = round(beyond) if isinstance(best, int) else float(beyond)
     end = "largest" if best > inner else "smallest"
     told = f"{name}={_short(best)} is best and the {end} of {len(values)} values: the optimum may lie beyond"
     if beyond == best or (beyond <= 0 <= min(best, inner)):  # few hyperparameters change their sign, or can be 0
