@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxexp"
 
 FLOORS = (
-    {"errors"},
+    {"errors", "signals"},
     {"devices", "trees", "sizes", "gradients", "losses", "models", "optimizers", "datasets"},
     {"configs"},
     {"minibatches"},
@@ -27,7 +27,7 @@ FLOORS = (
     {"plans"},
     {"program", "results", "files", "contents"},
     {"statistics", "tables", "estimates", "engine", "store"},
-    {"checkpoints", "claims", "extension", "figures", "memory", "timing"},
+    {"checkpoints", "claims", "earlier", "extension", "figures", "memory", "timing"},
     {"worker", "report", "catalog", "comparisons", "export"},
     {"importance", "launch", "overrides", "pages", "upkeep"},
     {"recorded"},
@@ -43,10 +43,10 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HEAVY = {"xarray", "matplotlib", "scipy", "optuna"}
 """What takes so long to import that the one function that needs it does so."""
 
-DELAYING = {"commands", "catalog", "worker_process", "__init__"}
+DELAYING = {"commands", "catalog", "worker_process", "__init__", "__main__"}
 """Modules that answer before JAX is imported, or that must pin their process before."""
 
-PRINTING = {"commands", "display", "foreground", "launch", "worker_process"}
+PRINTING = {"commands", "display", "foreground", "launch", "signals", "worker_process"}
 
 
 class Import(NamedTuple):

@@ -223,7 +223,7 @@ def test_the_verb_prints_markdown_csv_and_medians(folder):
     assert lines[:3] == [
         "| rate | width | n | diverged | score @0 |",
         "|---|---|---|---|---|",
-        "| 0.2 | 3 | 2 | 0 | 0.6000 ± 0.0000 |",
+        "| 0.2 | 3 | 2 | 0 | 0.6 |",
     ]
     rows = list(csv.DictReader(io.StringIO(invoked(folder, "--csv", "--statistic", "median"))))
     assert [float(row["score @0 median"]) for row in rows] == pytest.approx([0.2, 0.6, 0.1, 0.3])

@@ -298,9 +298,9 @@ def at_edge(
     for name in tables.varied(dataset):
         swept, best = np.unique(dataset[name].values), np.unique(dataset[name].values[ties])
         if np.issubdtype(swept.dtype, np.number) and len(swept) > 2 and len(best) == 1 and best in swept[[0, -1]]:
-            largest = best == swept[-1]
+            largest = bool(best[0] == swept[-1])
             limit = limits.get(name, (None, None))[int(largest)]
-            if limit is None or limit != best:
+            if limit is None or limit != best[0]:
                 found[name] = _edge_sentence(name, swept if largest else swept[::-1], limit)
     return found
 
