@@ -135,7 +135,8 @@ def stale(folder: Path, everything: bool = False) -> Iterator[Path]:
     now = time.time()
     for name in _FOLDERS:
         for path in (folder / name).glob(f"{files.TEMPORARY}*"):
-            if everything or now - path.lstat().st_mtime > _HOUR:
+            own = path.is_symlink() or not path.is_dir()  # no folder is ever made under such a name
+            if own and (everything or now - path.lstat().st_mtime > _HOUR):
                 yield path
     for name, dead in claims.held(folder):
         if dead or everything:

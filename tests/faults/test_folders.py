@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -93,32 +92,6 @@ def test_a_read_only_folder_is_refused_before_anything_is_compiled(tmp_path, mon
         monkeypatch.setattr(worker.engine, "lower", lambda *given: pytest.fail("lowered"))
         with pytest.raises(StoreError, match=r"cannot write to .*Read-only file system; choose another folder"):
             worker.run(STUDY, disk / "run")
-
-
-def test_of_300_damaged_files_each_is_noticed_put_aside_and_done_again(tmp_path, whole):
-    draw, before = random.Random(3), chunks(whole)
-    expected = jx.load(whole)
-    for number in range(300):
-        folder = tmp_path / str(number)
-        shutil.copytree(whole, folder)
-        victims = [folder / "run.json", *sorted(folder.glob("plans/*")), *sorted(folder.glob("chunks/*"))]
-        path = draw.choice(victims)
-        content = bytearray(path.read_bytes())
-        if draw.random() < 0.5:
-            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-        else:
-            del content[draw.randrange(len(content)) :]
-        path.write_bytes(content)
-        assert [damaged for damaged, _ in store.damaged(folder)] == [path]
-        with pytest.raises(StoreError, match=r"is damaged|is no plan|has schema"):
-            jx.load(folder)
-        if number % 12 == 0:
-            found = worker.run(STUDY, folder)
-            assert len(list((folder / "quarantine").iterdir())) == 1
-            assert chunks(folder) == before
-            assert list(store.damaged(folder)) == []
-            np.testing.assert_array_equal(found["largest"], expected["largest"])
-        shutil.rmtree(folder)
 
 
 def _npy(header: str) -> bytes:

@@ -317,6 +317,47 @@ def test_many_changes_of_every_file_are_refused_or_contained(made, tmp_path, kin
     assert tried(made, tmp_path, chosen, verbs_of(kind)) == []
 
 
+SEALED = ("run.json", "plans", "chunks", "checkpoints", "claims.npz")
+"""What carries its SHA-256; all else is written anew at will, or read by people alone."""
+
+
+def contents(folder: Path, *kinds: str) -> dict[str, bytes]:
+    """The files of a run folder that are of some kinds, by name; of any where none is given."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = {path: str(path.relative_to(folder)) for path in paths}
+    return {name: path.read_bytes() for path, name in names.items() if not kinds or name.split("/")[0] in kinds}
+
+
+@pytest.mark.slow
+def test_of_300_damaged_files_of_every_kind_each_is_noticed_put_aside_and_done_again(made, tmp_path):
+    draw, kept = random.Random(3), ("chunks", "summary.csv", "claims.json", "claims.npz", "figures")
+    folder = mirrored(made, tmp_path)
+    before = {name: content for name, content in contents(folder).items() if content}
+    asked = (TRAINING, [*TRAINING, "seeds=4"], TRAINING)
+    with contextlib.chdir(tmp_path / "place"):
+        assert [said(words).exit_code for words in asked] == [0, 0, 0]
+    finished, kinds = contents(folder, *kept), sorted({name.split("/")[0] for name in before})
+    assert set(kinds) >= {*SEALED, "summary.csv", "claims.json", "figures", "report.html", "reproductions"}
+    for number in range(300):
+        folder, kind = mirrored(made, tmp_path), draw.choice(kinds)
+        name = draw.choice([name for name in before if name.split("/")[0] == kind])
+        content = bytearray(before[name])
+        if draw.random() < 0.5:
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        else:
+            del content[draw.randrange(len(content)) :]
+        (folder / name).write_bytes(content)
+        assert [path for path, _ in store.damaged(folder)] == [folder / name] * (kind in SEALED)
+        if number % 20:
+            continue
+        with contextlib.chdir(tmp_path / "place"):
+            again = [said(words) for words in asked]
+        assert [one.exit_code for one in again] == [0, 0, 0], (name, again[0].stderr)
+        assert contents(folder, *kept) == finished, name
+        assert len(contents(folder, "quarantine")) == (kind in SEALED)
+        assert list(store.damaged(folder)) == []
+
+
 @pytest.mark.parametrize("label", sorted(ENGINES))
 def test_a_checkpoint_that_does_not_fit_the_program_is_refused(made, tmp_path, label):
     every = dict(npz_cases(made / "results" / "walks" / "default", "checkpoints/*.npz"))

@@ -76,9 +76,11 @@ def test_gc_removes_what_is_left_over(place):
     folder = place / "results" / "walks" / "default"
     left = folder / "claims" / "000000000-abc.json"
     left.write_text("{}")
+    (folder / ".tmp-mine").mkdir()
     assert "0 files would be removed" in jaxexp(place, "gc", "walks", "--dry-run").stdout
     assert "1 files removed" in jaxexp(place, "gc", "walks", "--all").stdout
     assert not left.exists()
+    (folder / ".tmp-mine").rmdir()
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "x", "1", "1/2/3"])
