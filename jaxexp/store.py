@@ -9,7 +9,7 @@ import difflib
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -373,6 +373,26 @@ def bits_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
     found["versions"] = {name: (environment.get("versions") or {}).get(name) for name in _OF_VERSIONS}
     found["device"] = {name: (environment.get("device") or {}).get(name) for name in ("platform", "kind")}
     return found
+
+
+def check_fields(folder: Path, fields: Iterable[str], known: Sequence[StoredPlan]) -> None:
+    """Checks that an experiment has the hyperparameters that a folder's plans know.
+
+    Args:
+        folder: The run folder.
+        fields: The experiment's.
+        known: The plans.
+
+    Raises:
+        MismatchError: If one is new, gone or renamed: it could not be said which runs are the same.
+    """
+    for stored in known:
+        changed = sorted((stored.trials.base.keys() | stored.trials.columns.keys()) ^ set(fields))
+        if changed:
+            raise MismatchError(
+                f"{folder} was trained with other hyperparameters ({', '.join(changed)} came or went): use another "
+                "--name, or --fresh to start over beside it"
+            )
 
 
 def check_same(

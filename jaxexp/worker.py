@@ -224,7 +224,8 @@ def _job(
     if folder is not None and source is not None:
         programs, record = digests(plan, lowered), record_of(plan, source)
         if known or store.exists(folder):
-            store.check_same(folder, record, programs | _of_before(plan, folder, known, programs), allow_mixed)
+            store.check_fields(folder, record["fields"], known)
+            store.check_same(folder, record, programs | _of_before(plan, folder, known, programs, source), allow_mixed)
         store.make_folders(folder)
         if plan.digest not in {stored.digest for stored in known}:
             store.add_plan(folder, plan, programs, len(known))
@@ -236,33 +237,37 @@ def _job(
 
 
 def _of_before(
-    plan: Plan, folder: Path, known: Sequence[StoredPlan], programs: Mapping[str, Any]
+    plan: Plan, folder: Path, known: Sequence[StoredPlan], programs: Mapping[str, Any], source: Source
 ) -> dict[str, dict[str, str]]:
-    """The digests, by the code at hand, of a group that a folder has, where none of its groups is in the plan.
+    """The digests, by the code at hand, of groups that a folder has and the plan has not.
 
-    With other static values alone there would be nothing by which to see that the code has changed.
+    Of all of them where the experiment file is another than the recorded one, for what has changed may be what they
+    alone train; else of one, and only where nothing else can be compared: what the file imports may have changed.
     """
-    if not known or any(programs.keys() & stored.programs.keys() for stored in known):
+    same = store.exists(folder) and store.record(folder).get("source") == source.text
+    if not known or (same and any(programs.keys() & stored.programs.keys() for stored in known)):
         return {}
-    try:
-        again = plans.plan(earlier.study_of(plan.study, known[-1], [0]), tile=plan.tile, yes=True)
-    except JaxexpError as problem:
-        raise MismatchError(
-            f"what {folder} was trained with cannot be made by the experiment as it is now: use another --name, or "
-            f"--fresh to start over beside it\n{problem}"
-        ) from problem
-    ((name, found),) = digests(again, {0: engine.lower(again, 0)}).items()
-    if name in known[-1].programs:
-        return {name: found}
-    same = [other for other, recorded in known[-1].programs.items() if recorded == found]
-    return {(same or list(known[-1].programs))[0]: found}
+    found: dict[str, dict[str, str]] = {}
+    for stored in known[-1:] if same else known:
+        if stored.programs.keys() <= programs.keys() | found.keys():
+            continue
+        try:
+            again = plans.plan(earlier.study_of(plan.study, stored, [0] if same else None), tile=plan.tile, yes=True)
+        except JaxexpError as problem:
+            raise MismatchError(
+                f"what {folder} was trained with cannot be made by the experiment as it is now: use another --name, or "
+                f"--fresh to start over beside it\n{problem}"
+            ) from problem
+        left = [n for n, group in enumerate(again.groups) if _group_name(group) not in programs.keys() | found.keys()]
+        found |= digests(again, {index: engine.lower(again, index) for index in left})
+    return found
 
 
 def digests(plan: Plan, lowered: Mapping[int, Lowered]) -> dict[str, dict[str, str]]:
-    """Returns for each group, by its static fields, the digests of its program and of its data."""
+    """Returns for each group that was lowered, by its static fields, the digests of its program and of its data."""
     return {
-        _group_name(group): {"program": lowered[index].fingerprint, "data": trees.digest(group.data)}
-        for index, group in enumerate(plan.groups)
+        _group_name(plan.groups[index]): {"program": one.fingerprint, "data": trees.digest(plan.groups[index].data)}
+        for index, one in lowered.items()
     }
 
 
@@ -286,10 +291,11 @@ def narrowed(job: Job) -> Job:
             f"a tile of {trials}x{seeds} does not fit into memory any more, and {job.folder} has results in it, which "
             "other bits must not join: free memory, use --workers 1, or another --name"
         )
-    _refuse_where_others_work(job.folder)
-    for path in (job.folder / "run.json", *job.folder.glob("plans/*.npz"), *job.folder.glob("checkpoints/*.npz")):
-        path.unlink(missing_ok=True)
-    return _job(plans.in_folder(job.plan, tile, None), job.folder, (), job.source or Source())
+    with files.locked(job.folder):
+        _refuse_where_others_work(job.folder)
+        for path in (job.folder / "run.json", *job.folder.glob("plans/*.npz"), *job.folder.glob("checkpoints/*.npz")):
+            path.unlink(missing_ok=True)
+        return _job(plans.in_folder(job.plan, tile, None), job.folder, (), job.source or Source())
 
 
 def _group_name(group: Group) -> str:

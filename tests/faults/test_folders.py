@@ -338,8 +338,8 @@ def test_an_edit_re_runs_what_it_changes_and_no_more(tmp_path, edit):
     [
         ((("width: int = 2", "width: int = 1"), ("** 2", "** 4")), "by another program"),
         ((("width: int = 2", "width: int = 1"), ("[1.0, 2.0]", "[1.0, 2.5]")), "on other data"),
-        ((("    width: int = 2", "    width: int = 2\n    depth: int = 1"), ("** 2", "** 4")), "by another program"),
-        ((("    width: int = 2", "    width: int = 2\n    depth: int = 1"),), None),
+        ((("    width: int = 2", "    width: int = 2\n    depth: int = 1"),), "with other hyperparameters"),
+        ((("width", "breadth"),), "with other hyperparameters"),
         ((("width: int = 2", "width: bool = True"), ("(config.width,)", "(2,)")), "cannot be"),
     ],
 )
@@ -356,13 +356,31 @@ def test_other_static_values_alone_do_not_hide_that_the_code_has_changed(tmp_pat
         text = text.replace(old, new)
     path.write_text(text)
     study, source = catalog.load(str(path)).study, worker.Source("edited", text)
-    if refused is None:
-        assert worker.prepare(study, tmp_path / "run", source=source).num_done == 4
-        return
     with pytest.raises(MismatchError, match=refused) as problem:
         worker.prepare(study, tmp_path / "run", source=source)
     assert "--fresh" in str(problem.value)
     assert len(list((tmp_path / "run" / "plans").iterdir())) == 1
+
+
+GROUPS = SOURCE.replace("jx.grid(rate=(0.1, 0.2))", "jx.grid(width=WIDTHS)").replace("[1.0, 2.0]", "0.5")
+
+
+@pytest.mark.parametrize(("widths", "changed"), [("(1, 3)", True), ("(4,)", True), ("(4,)", False)])
+def test_what_only_a_group_that_is_not_asked_for_trains_may_not_change(tmp_path, widths, changed):
+    from jaxexp import catalog
+
+    path = tmp_path / "edited.py"
+    path.write_text(GROUPS.replace("WIDTHS", "(1, 2)"))
+    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", path.read_text()))
+    text = GROUPS.replace("WIDTHS", widths)
+    power = "** (4 if params.shape[0] == 2 else 2)"
+    path.write_text(text.replace("** 2", power) if changed else text)
+    study, source = catalog.load(str(path)).study, worker.Source("edited", path.read_text())
+    if not changed:
+        assert worker.prepare(study, tmp_path / "run", source=source).num_done == 0
+        return
+    with pytest.raises(MismatchError, match=r"by another program \(group width=2\)"):
+        worker.prepare(study, tmp_path / "run", source=source)
 
 
 def test_a_changed_constant_is_shown(tmp_path):
