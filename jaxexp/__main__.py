@@ -1,11 +1,13 @@
 """`python -m jaxexp` is `jaxexp`."""
 
+import sys
+
 from jaxexp import signals
 
 
 def main() -> None:
     """Runs the command line."""
-    signals.listen()
+    signals.listen("--json" in sys.argv)
     from jaxexp import cli  # from here on it takes a moment
 
     cli.main()

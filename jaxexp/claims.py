@@ -21,6 +21,8 @@ from jaxexp.errors import StoreError
 from jaxexp.plans import Batch
 
 LEASE_SECONDS, BEAT_SECONDS = 30.0, 5.0
+SILENT_SECONDS = 10 * LEASE_SECONDS
+"""After so long without a sign of life a claim is nobody's for those who look at a folder from outside."""
 
 
 class Claims:
@@ -170,9 +172,29 @@ class Queue:
 
 
 def held(folder: Path) -> Iterator[tuple[str, bool]]:
-    """Yields the claims of a run folder, `BATCH-DIGEST`, and whether its owner is known to be dead."""
+    """Yields the claims of a run folder, `BATCH-DIGEST`, and whether its owner is dead or long silent."""
+    now = _now(folder / "claims")
     for path in sorted((folder / "claims").glob("[0-9]*.json")):
-        yield path.stem, _dead(_content(path))
+        yield path.stem, _dead(_content(path)) or now - _written(path) > SILENT_SECONDS
+
+
+def _now(folder: Path) -> float:
+    """The time by the clock that dates a folder's files; nothing where it cannot be written."""
+    probe = folder / f"{files.TEMPORARY}{uuid.uuid4().hex}"
+    with contextlib.suppress(OSError):
+        probe.touch(exist_ok=False)
+        try:
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
+    return 0.0
+
+
+def _written(path: Path) -> float:
+    """When an owner last raised its count."""
+    with contextlib.suppress(OSError):
+        return path.lstat().st_mtime
+    return float("inf")
 
 
 def _process() -> dict[str, Any]:

@@ -50,7 +50,7 @@ def main(study: Any = None, *, full: Any = None) -> None:
         study: The study of the file that calls this.
         full: The same study at full size, for `--full`.
     """
-    signals.listen()
+    signals.listen("--json" in sys.argv)
     if study is None:
         app()
         return

@@ -271,11 +271,12 @@ def _takes(field: Field) -> str:
     if field.choices is not None:
         return "one of " + ", ".join(map(str, field.choices))
     name = _type_name(field.type)
+    name = f"an {name}" if name[0] in "aeiou" else f"a {name}"
     if field.minimum is not None and field.maximum is not None:
-        return f"a {name} from {field.minimum} to {field.maximum}"
+        return f"{name} from {field.minimum} to {field.maximum}"
     if field.minimum is not None:
-        return f"a {name} of at least {field.minimum}"
-    return f"a {name}" + (f" of at most {field.maximum}" if field.maximum is not None else "")
+        return f"{name} of at least {field.minimum}"
+    return name + (f" of at most {field.maximum}" if field.maximum is not None else "")
 
 
 def _type_name(hint: Any) -> str:

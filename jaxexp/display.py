@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from jaxexp import files
+from jaxexp import files, signals
 from jaxexp.engine import Segment
 from jaxexp.worker import Committed, Job
 
@@ -21,7 +21,18 @@ _MANY_PROGRAMS = 8
 """So many programs of one study are worth a word on the field that they come of."""
 
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Beside(Console):
+    """What is said beside the results: where nobody reads it any more, the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Falls silent."""
+        self.quiet = True
+        signals.silence(2)
+
+
+err = _Beside(stderr=True, highlight=False, soft_wrap=True)
 
 
 def json_document(value: Any) -> None:

@@ -160,10 +160,12 @@ def _warnings(judged: Sequence[Judged], environment: Sequence[str], code: Sequen
     differing = sum(found.verdict != IDENTICAL for found in judged)
     if environment or not differing:
         return []
-    cause = "see what has changed in code or data" if code else "and neither code nor data, as far as is recorded"
+    differing = f"{differing} of {len(judged)} quantities have other bits"
+    if code:
+        return [f"{differing}: see what has changed in code or data"]
     return [
-        f"{differing} of {len(judged)} quantities have other bits, though nothing of the machine, JAX or its settings "
-        f"has changed, {cause}: a fault of the machine, or a change in what the experiment imports"
+        f"{differing}, though nothing that is recorded has changed, neither of the machine, JAX and its settings nor "
+        "of code and data: a fault of the machine, or a change in what the experiment imports"
     ]
 
 

@@ -8,15 +8,17 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 INTERRUPTED, TERMINATED = 130, 143
-_TOLD = "stopped at once; what was committed is kept"
+_temporary: set[Path] = set()
 
 
 def listen(as_json: bool = False) -> dict[signal.Signals, Any]:
@@ -28,9 +30,12 @@ def listen(as_json: bool = False) -> dict[signal.Signals, Any]:
 
     def on_signal(number: int, _frame: Any) -> NoReturn:
         code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
-        os.write(2, f"\n{_TOLD}\n".encode())
+        told = f"stopped at once; what was committed is kept. The same again:\n  {command()}"
+        _say(2, f"\n{told}\n")
         if as_json:
-            os.write(1, json.dumps({"error": _TOLD, "exit": code}).encode())
+            _say(1, json.dumps({"error": told, "exit": code}) + "\n")
+        for folder in _temporary:
+            shutil.rmtree(folder, ignore_errors=True)
         os._exit(code)
 
     return _set(on_signal)
@@ -44,6 +49,17 @@ def listening(as_json: bool) -> Iterator[None]:
         yield
     finally:
         _reset(before)
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Yields a new folder that is removed afterwards, also where a signal ends the process."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as made:
+        _temporary.add(Path(made))
+        try:
+            yield Path(made)
+        finally:
+            _temporary.discard(Path(made))
 
 
 @contextlib.contextmanager
@@ -62,13 +78,28 @@ def heard(told: str) -> Iterator[list[int]]:
         if numbers and number == signal.SIGINT:
             raise KeyboardInterrupt
         numbers.append(number)
-        sys.stderr.write(f"\n{told}\n")
+        _say(2, f"\n{told}\n")
 
     before = _set(on_signal)
     try:
         yield numbers
     finally:
         _reset(before)
+
+
+def _say(descriptor: int, text: str) -> None:
+    """Writes past Python's buffers, which may be in use; nobody may be reading any more."""
+    with contextlib.suppress(OSError):
+        os.write(descriptor, text.encode())
+
+
+def silence(descriptor: int) -> None:
+    """Sends what is still written to a descriptor that nobody reads any more to nowhere: Python flushes at its end.
+
+    Source: the note on SIGPIPE in the documentation of Python's `signal`.
+    """
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _set(on_signal: Callable[[int, Any], Any]) -> dict[signal.Signals, Any]:

@@ -26,7 +26,7 @@ def state(folder: Path) -> dict[str, Any]:
         folder: The run folder, which may be in use.
 
     Returns:
-        `runs` that were asked for in all, each for as many steps as was asked last; `ok`, `not_finite`,
+        `runs` that were asked for in all, each for the steps of the plan that came last; `ok`, `not_finite`,
         `stopped_early` and `not_run` of them; `running`, the batches that processes have claimed; `first_not_finite`,
         up to five diverged runs with the step where it showed; `checkpoints`; `bytes`; and `eta_seconds`, by the
         chunks of the last hour, while something is running (else None).

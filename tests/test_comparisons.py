@@ -432,7 +432,7 @@ def test_two_runs_are_compared_trial_by_trial(folder):
 
 
 WRONG = (
-    (["start=ones"], "there is no run at start=ones"),
+    (["start=ones"], "start=ones is one arm, and compare takes two"),
     (["a=1", "b=2", "c=3"], "compare takes two arms"),
     (["results/jump/default", "--until", "1"], "compare takes two arms"),
     *(

@@ -4,6 +4,7 @@ Nothing heavy is imported: `--help` and `list` answer at once.
 """
 
 import contextlib
+import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,10 +62,17 @@ def errors(as_json: bool) -> Iterator[None]:
         _fail("interrupted at once; what was committed is kept", signals.INTERRUPTED, as_json, "")
     except JaxexpError as problem:
         _fail(str(problem), USAGE, as_json, "error: ")
+    except OSError as problem:
+        if problem.errno != errno.ENOSPC:
+            raise
+        _fail(f"standard output cannot be written: {problem.strerror}", USAGE, False, "error: ")
 
 
 def _fail(message: str, code: int, as_json: bool, prefix: str) -> NoReturn:
-    sys.stderr.write(f"{prefix}{message}\n")
+    try:
+        sys.stderr.write(f"{prefix}{message}\n")
+    except (OSError, AttributeError):  # nobody is reading it, or it is closed
+        signals.silence(2)
     if as_json:
         from jaxexp import display
 

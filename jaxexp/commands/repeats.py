@@ -1,12 +1,11 @@
 """Verbs that train again: `replay` and `reproduce`."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jaxexp import catalog
+from jaxexp import catalog, signals
 from jaxexp.commands.options import (
     REFUTED,
     Json,
@@ -71,9 +70,9 @@ def reproduce(
 
         everything = recorded.asked(folder, seeds, words or [])
         trained = []
-        with tempfile.TemporaryDirectory(prefix="jaxexp-reproduce-") as temporary:
+        with signals.temporary_folder("jaxexp-reproduce-") as temporary:
             for number, asked in enumerate(everything, 1):
-                job = reproductions.begun(folder, asked, Path(temporary) / "run")
+                job = reproductions.begun(folder, asked, temporary / "run")
                 if not quiet:
                     part = f"plan {number} of {len(everything)}, " if len(everything) > 1 else ""
                     left = job.plan.num_runs - job.num_done

@@ -47,15 +47,24 @@ def report(
         from jaxexp import display
 
         _check_results(folder)
-        path, left = _followed(folder, metric, by) if live else _written(folder, metric, by, None)
+        code = 0
+        if live:
+            path, left, code = _followed(folder, metric, by)
+        else:
+            path, left = _written(folder, metric, by, None)
         if as_json:
             display.json_document({"report": path, "bytes": path.stat().st_size, "not_run": left})
         else:
             display.out.print(f"report  {path}", markup=False)
+        if code:
+            raise typer.Exit(code)
 
 
-def _followed(folder: Path, metric: str | None, by: str | None) -> tuple[Path, int]:
-    """Writes the page every few seconds: until all runs are done, nobody trains any more, or a signal comes."""
+def _followed(folder: Path, metric: str | None, by: str | None) -> tuple[Path, int, int]:
+    """Writes the page every few seconds: until all runs are done, nobody trains any more, or a signal comes.
+
+    Returns it, the runs that are left, and the exit code: Ctrl-C is how a user ends it.
+    """
     from jaxexp import claims, display
 
     idle_since = time.monotonic()
@@ -75,9 +84,7 @@ def _followed(folder: Path, metric: str | None, by: str | None) -> tuple[Path, i
             path, left = _written(folder, metric, by, None)  # a page that nobody writes again is not read again
     if idle:
         display.err.print(f"nobody has trained for {_IDLE_SECONDS} s: the page is as the run stands", markup=False)
-    if signal.SIGTERM in asked:
-        raise typer.Exit(signals.TERMINATED)
-    return path, left
+    return path, left, signals.TERMINATED if signal.SIGTERM in asked else 0
 
 
 def _written(folder: Path, metric: str | None, by: str | None, refresh: int | None) -> tuple[Path, int]:

@@ -171,6 +171,17 @@ def test_a_claim_that_stands_still_is_taken_after_a_lease(tmp_path, monkeypatch)
     assert list(claims.held(tmp_path)) == []
 
 
+def test_a_claim_of_another_machine_counts_as_nobodys_after_a_long_silence(tmp_path):
+    (tmp_path / "claims").mkdir()
+    path = tmp_path / "claims" / "000000000-d.json"
+    path.write_text('{"id": "x", "count": 1, "machine": "another", "process": 7, "began": "9"}')
+    assert list(claims.held(tmp_path)) == [("000000000-d", False)]
+    long_ago = path.stat().st_mtime - claims.SILENT_SECONDS - 1
+    os.utime(path, (long_ago, long_ago))
+    assert list(claims.held(tmp_path)) == [("000000000-d", True)]
+    assert [path.name for path in (tmp_path / "claims").iterdir()] == ["000000000-d.json"]
+
+
 def test_a_claim_of_a_process_that_is_gone_is_taken_at_once(tmp_path):
     lines = """
 from pathlib import Path

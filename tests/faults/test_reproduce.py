@@ -239,7 +239,7 @@ def test_a_change_in_what_only_the_second_plan_holds_is_found(recorded, tmp_path
     assert {judged.quantity for judged in found.judged if judged.verdict == DIFFERENT} <= {
         f"largest after 60 steps (rate={rate})" for rate in (0.1, 0.5, 0.9)
     }
-    assert "have other bits, though nothing of the machine" in found.warnings[0]
+    assert "have other bits, though nothing that is recorded" in found.warnings[0]
 
 
 def test_of_an_unfinished_extension_what_is_there_is_judged(recorded, tmp_path):
