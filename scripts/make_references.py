@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def keep(full: Path, reference: Path) -> None:
-    """Copies what is kept of a run folder."""
+    """Copies what is kept of a run folder; records of reproductions are of the reference before, and go with it."""
     shutil.rmtree(reference, ignore_errors=True)
     reference.mkdir(parents=True)
     for name in KEPT:
