@@ -4,6 +4,7 @@ Listing reads the files' first lines and imports nothing.
 """
 
 import ast
+import difflib
 import importlib.util
 import sys
 import traceback
@@ -107,4 +108,7 @@ def run_folder(name: str, out: Path, run_name: str) -> Path:
         return below
     there = sorted(path.parent for path in out.glob("*/*/run.json"))
     known = f"; there are {', '.join(map(str, there[:8]))}" if there else ""
+    near = difflib.get_close_matches(name, {path.parent.name for path in there} - {name}, n=1)
+    if near:
+        raise StoreError(f"there is no run at {given} or {below}; did you mean {near[0]!r}?")
     raise StoreError(f"there is no run at {given} or {below}{known}: start one with `jaxexp run EXPERIMENT`")

@@ -98,6 +98,8 @@ class Claims:
     def _removed(self, batch: str) -> bool:
         """Whether the claim that was watched is gone now; one that others have made meanwhile is put back."""
         path, aside = self._path(batch), self._folder / f"{files.TEMPORARY}{self._id}"
+        if path.is_dir() and not path.is_symlink():
+            raise StoreError(f"{path} is a folder, and none of a claim's: remove it")
         try:
             path.rename(aside)
         except FileNotFoundError:

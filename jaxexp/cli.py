@@ -3,15 +3,16 @@
 Nothing heavy is imported before a verb needs it: `--help` and `list` answer at once.
 """
 
+import errno
 import inspect
 import sys
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
 from jaxexp import __version__, catalog, signals
-from jaxexp.commands import comparing, exporting, folders, repeats, reporting, training
+from jaxexp.commands import comparing, exporting, folders, options, repeats, reporting, training
 
 app = typer.Typer(
     name="jaxexp",
@@ -52,8 +53,7 @@ def main(study: Any = None, *, full: Any = None) -> None:
     """
     signals.listen("--json" in sys.argv)
     if study is None:
-        app()
-        return
+        _end_with(app)
     module = sys.modules["__main__"]
     path = Path(module.__file__ or "study.py")
     loaded = catalog.Loaded(path.stem, study, full, path.read_text(), path)
@@ -67,4 +67,29 @@ def main(study: Any = None, *, full: Any = None) -> None:
     bound.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
     bound.__annotations__ = {name: hint for name, hint in training.run.__annotations__.items() if name != "name"}
     single.command(help=(module.__doc__ or "Train this study.").split("\n")[0])(bound)
-    single()
+    _end_with(single)
+
+
+_NOT_PARSED: Any = typer.BadParameter.__bases__
+"""What is raised where a line cannot be parsed; its other names differ between versions of typer."""
+
+
+def _end_with(program: typer.Typer) -> NoReturn:
+    """Ends the process with a program's exit code; what cannot be parsed or printed is told in one message."""
+    try:
+        code = program(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except _NOT_PARSED as problem:
+        problem.show()
+        code = problem.exit_code
+        if "--json" in sys.argv:
+            options.json_error(problem.format_message(), code)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        signals.silence(1)
+        code = options.USAGE if problem.errno == errno.ENOSPC else options.FAILED
+        if problem.errno == errno.ENOSPC:
+            options.say_error(f"standard output cannot be written: {problem.strerror}")
+    sys.exit(code)

@@ -121,12 +121,15 @@ def state(about: Mapping[str, Any]) -> None:
 
 
 def facts(about: Mapping[str, Any]) -> None:
-    """Prints names and values, one a line; of a mapping its own names and values."""
-    flat = {
-        key.replace("_", " "): ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else value
-        for key, value in about.items()
-    }
-    table(["", ""], [[key, str(value)] for key, value in flat.items()])
+    """Prints names and values, one a line; of a mapping its own names and values; numbers of bytes in MiB."""
+    rows = []
+    for key, value in about.items():
+        if isinstance(value, Mapping):
+            text = ", ".join(f"{name} {part}" for name, part in value.items())
+        else:
+            text = f"{value / 2**20:,.1f} MiB" if key.endswith("_bytes") else str(value)
+        rows.append([key.removesuffix("_bytes").replace("_", " "), text])
+    table(["", ""], rows)
 
 
 def replayed(trial: int, seed: int, found: Any) -> None:

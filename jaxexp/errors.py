@@ -44,11 +44,15 @@ class OutOfMemoryError(JaxexpError, MemoryError):
 
 
 class Interrupted(JaxexpError):
-    """Training was asked to stop and did, with everything finished so far committed."""
+    """Training was asked to stop and did, with everything finished so far committed.
 
+    Attributes:
+        number: The signal that asked.
+    """
 
-class Terminated(Interrupted):
-    """The same, asked for by SIGTERM."""
+    def __init__(self, told: str, number: int) -> None:
+        super().__init__(told)
+        self.number = number
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -243,6 +243,8 @@ def _check_options(to: str, long: bool, top: int | None, metric: str | None, sma
 
 def _check_place(path: Path, to: str, overwrite: bool) -> None:
     """Refuses to write into a run folder, over what is there already, and over anything that no export left."""
+    if str(path) == "-":
+        raise StoreError("--out is the name of a file or folder, and never standard output, which `jaxexp table` has")
     inside = [folder for folder in (path, *path.absolute().parents) if _is_run(folder)]
     if inside:
         raise StoreError(f"{path} is in the run folder {inside[0]}, which holds the run alone: choose another --out")

@@ -75,7 +75,10 @@ def make_folder(folder: Path, own: bool = False) -> None:
         probe.touch()
         probe.unlink()
     except OSError as problem:
-        raise StoreError(f"cannot write to {folder}: {problem.strerror}; choose another folder with --out") from problem
+        above = [folder, *folder.parents]
+        file = next((path for path in above if path.exists() and not path.is_dir()), None)
+        why = problem.strerror if file is None else f"{file} is a file"
+        raise StoreError(f"cannot write to {folder}: {why}; choose another folder with --out") from problem
 
 
 def check_name(name: str) -> str:

@@ -1,17 +1,16 @@
 """A job in the foreground: shows its progress, stops where it is asked to, and narrows the tile where memory lacks."""
 
 import contextlib
-import signal
 import time
 
 from jaxexp import devices, display, launch, signals, worker
-from jaxexp.errors import Interrupted, OutOfMemoryError, Terminated
+from jaxexp.errors import Interrupted, OutOfMemoryError
 from jaxexp.launch import Order
 from jaxexp.worker import Job
 
 
 def train(job: Job, order: Order, num_workers: int | None, quiet: bool) -> tuple[Job, float]:
-    """Does a job and shows its progress; stops after the segment in which Ctrl-C is pressed or SIGTERM comes.
+    """Does a job and shows its progress; stops after the segment in which a signal asks for it.
 
     Args:
         job: What `worker.prepare` gave, with a folder.
@@ -23,7 +22,7 @@ def train(job: Job, order: Order, num_workers: int | None, quiet: bool) -> tuple
         The job that was done, in a narrower tile where memory did not suffice for the first, and its seconds.
 
     Raises:
-        Interrupted, Terminated: If it was asked to stop; everything finished is committed.
+        Interrupted: If it was asked to stop; everything finished is committed.
         OutOfMemoryError: If not even a single lane fits into memory.
     """
     while True:
@@ -49,7 +48,6 @@ def _train(job: Job, order: Order, num_workers: int, quiet: bool) -> float:
             if asked:
                 break
     if asked:
-        raise (Terminated if signal.SIGTERM in asked else Interrupted)(
-            f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {signals.command()}"
-        )
+        told = f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {signals.command()}"
+        raise Interrupted(told, asked[-1])
     return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""Being asked to stop, by Ctrl-C or SIGTERM: one line, no traceback, exit code 130 or 143.
+"""Being asked to stop, by Ctrl-C, SIGTERM or a terminal that closes: one line, no traceback, exit code 130, 143 or 129.
 
 While it trains, `foreground` listens itself and ends the segment first. At any other moment the process ends at once: a
 run folder survives that, and an exception may not be raised anywhere: libraries swallow it in callbacks, or abort.
@@ -17,26 +17,30 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-INTERRUPTED, TERMINATED = 130, 143
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _temporary: set[Path] = set()
 
 
+def code(number: int) -> int:
+    """Returns the exit code of a process that a signal ended, as shells give it."""
+    return 128 + number
+
+
 def listen(as_json: bool = False) -> dict[signal.Signals, Any]:
-    """Lets both signals end the process at once; returns the handlers before (none outside the main thread).
+    """Lets the signals end the process at once; returns the handlers before (none outside the main thread).
 
     Args:
         as_json: Whether to say so in a JSON document on standard output as well.
     """
 
     def on_signal(number: int, _frame: Any) -> NoReturn:
-        code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
         told = f"stopped at once; what was committed is kept. The same again:\n  {command()}"
         _say(2, f"\n{told}\n")
         if as_json:
-            _say(1, json.dumps({"error": told, "exit": code}) + "\n")
+            _say(1, json.dumps({"error": told, "exit": code(number)}) + "\n")
         for folder in _temporary:
             shutil.rmtree(folder, ignore_errors=True)
-        os._exit(code)
+        os._exit(code(number))
 
     return _set(on_signal)
 
@@ -103,10 +107,14 @@ def silence(descriptor: int) -> None:
 
 
 def _set(on_signal: Callable[[int, Any], Any]) -> dict[signal.Signals, Any]:
-    """Sets the handler of both signals and returns those before; outside the main thread, which alone may, none."""
+    """Sets the signals' handler and returns those before; outside the main thread, which alone may, none.
+
+    SIGHUP stays ignored where it is: `nohup` wants it so.
+    """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    return {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [number for number in NUMBERS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, on_signal) for number in wanted}
 
 
 def _reset(before: Mapping[signal.Signals, Any]) -> None:

@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from jaxexp import signals
+
 STOP = ""
 
 
@@ -22,7 +24,7 @@ def main() -> None:
     The first line on standard input is the order: the experiment file's `path`, `full`, `words`, `samples`, the
     `folder`, the `core` to be pinned to (or null), and the `digests` of the starter's programs and data.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # which may reach the whole group: the starter decides
+    for number in signals.NUMBERS:  # which may reach the whole group: the starter decides
         signal.signal(number, signal.SIG_IGN)
     order = json.loads(sys.stdin.readline())
     if order["core"] is not None:

@@ -121,6 +121,41 @@ def test_an_unknown_experiment_is_suggested(folder):
     assert "did you mean 'ball'?" in done.stderr
 
 
+def test_a_run_that_is_nowhere_is_suggested(folder):
+    path = folder / "results" / "ball" / "default" / "run.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    done = jaxexp(folder, "table", "bll")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "there is no run at bll or results/bll/default; did you mean 'ball'?" in done.stderr
+    assert "; there are results/ball/default: start one with" in jaxexp(folder, "table", "other").stderr
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(folder):
+    (folder / "results").write_text("mine")
+    done = jaxexp(folder, "run", "ball")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot write to results/ball/default: results is a file; choose another folder with --out" in done.stderr
+    assert (folder / "results").read_text() == "mine"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["show", "ball"]])
+def test_an_output_without_room_is_one_message(folder, words):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "jaxexp", *words], cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (2, "error: standard output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", [["run", "ball", "--nosuch", "--json"], ["nosuch", "--json"], ["run", "--json"]])
+def test_what_cannot_be_parsed_is_a_json_document_as_well(folder, words):
+    done = jaxexp(folder, *words)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["exit"]) == (2, 2)
+    assert found["error"] in done.stderr
+
+
 def test_help_and_list_answer_within_300_ms_of_cpu(folder):
     for words in (["--help"], ["list"]):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

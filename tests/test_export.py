@@ -285,6 +285,13 @@ def test_a_mistake_gives_one_message_and_writes_nothing(folder, tmp_path, mistak
     assert list(tmp_path.iterdir()) == []
 
 
+def test_standard_output_is_no_file(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = exported(folder, "--to", "csv", "--out", "-")
+    assert (done.exit_code, done.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert "--out is the name of a file or folder, and never standard output, which `jaxexp table` has" in done.stderr
+
+
 def test_nothing_that_no_export_left_is_ever_replaced(folder, dataset, tmp_path):
     precious = tmp_path / "thesis"
     precious.mkdir()

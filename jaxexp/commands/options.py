@@ -4,7 +4,7 @@ Nothing heavy is imported: `--help` and `list` answer at once.
 """
 
 import contextlib
-import errno
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from jaxexp import signals
-from jaxexp.errors import Interrupted, JaxexpError, Terminated
+from jaxexp.errors import Interrupted, JaxexpError
 
 FAILED, USAGE, REFUTED = 1, 2, 3
 
@@ -57,24 +57,30 @@ def errors(as_json: bool) -> Iterator[None]:
         with signals.listening(as_json):
             yield
     except Interrupted as stop:
-        _fail(str(stop), signals.TERMINATED if isinstance(stop, Terminated) else signals.INTERRUPTED, as_json, "")
+        _fail(str(stop), signals.code(stop.number), as_json, "")
     except KeyboardInterrupt:
-        _fail("interrupted at once; what was committed is kept", signals.INTERRUPTED, as_json, "")
+        _fail("interrupted at once; what was committed is kept", signals.code(signal.SIGINT), as_json, "")
     except JaxexpError as problem:
         _fail(str(problem), USAGE, as_json, "error: ")
-    except OSError as problem:
-        if problem.errno != errno.ENOSPC:
-            raise
-        _fail(f"standard output cannot be written: {problem.strerror}", USAGE, False, "error: ")
 
 
 def _fail(message: str, code: int, as_json: bool, prefix: str) -> NoReturn:
+    say_error(message, prefix)
+    if as_json:
+        json_error(message, code)
+    raise typer.Exit(code)
+
+
+def say_error(message: str, prefix: str = "error: ") -> None:
+    """Writes a message to standard error, where anybody reads it."""
     try:
         sys.stderr.write(f"{prefix}{message}\n")
-    except (OSError, AttributeError):  # nobody is reading it, or it is closed
+    except (OSError, AttributeError):  # nobody does, or it is closed
         signals.silence(2)
-    if as_json:
-        from jaxexp import display
 
-        display.json_document({"error": message, "exit": code})
-    raise typer.Exit(code)
+
+def json_error(message: str, code: int) -> None:
+    """Prints the JSON document that stands for an error."""
+    from jaxexp import display
+
+    display.json_document({"error": message, "exit": code})

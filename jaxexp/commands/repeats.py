@@ -82,9 +82,8 @@ def reproduce(
                 try:
                     job, _ = foreground.train(job, order, most, quiet)
                 except Interrupted as stop:
-                    raise type(stop)(
-                        "interrupted; a reproduction keeps nothing of what it trained: start it again"
-                    ) from stop
+                    told = "interrupted; a reproduction keeps nothing of what it trained: start it again"
+                    raise Interrupted(told, stop.number) from stop
                 trained.append(reproductions.Trained(asked, job, worker.collect(job)))
             found = reproductions.judge(folder, trained)
         path = reproductions.keep(folder, found)

@@ -84,7 +84,8 @@ def _followed(folder: Path, metric: str | None, by: str | None) -> tuple[Path, i
             path, left = _written(folder, metric, by, None)  # a page that nobody writes again is not read again
     if idle:
         display.err.print(f"nobody has trained for {_IDLE_SECONDS} s: the page is as the run stands", markup=False)
-    return path, left, signals.TERMINATED if signal.SIGTERM in asked else 0
+    ended = [signals.code(number) for number in asked if number != signal.SIGINT]
+    return path, left, ended[0] if ended else 0
 
 
 def _written(folder: Path, metric: str | None, by: str | None, refresh: int | None) -> tuple[Path, int]:

@@ -87,6 +87,32 @@ def test_a_full_disk_ends_with_one_line_and_the_run_goes_on_when_there_is_room(t
         assert len(chunks(folder)) == 64
 
 
+@pytest.mark.slow
+def test_a_disk_that_fills_at_any_file_ends_with_one_line_and_what_is_there_is_whole(tmp_path):
+    """At the record, the plan, a claim, a chunk, a figure."""
+    size, stopped = "4, 16, num_steps=300", {}
+    with mounted(tmp_path / "disk", "size=60m") as disk:
+        assert command(tmp_path, disk, size).returncode == 0
+        wanted = chunks(disk / "walks" / "default")
+        whole = sum(-(-path.stat().st_size // 4096) + 1 for path in disk.rglob("*"))
+    for number, blocks in enumerate([*range(1, 7), *range(7, whole, max(1, whole // 4))]):
+        with mounted(tmp_path / f"disk-{number}", f"size={4 * blocks}k") as disk:
+            done = command(tmp_path, disk, size)
+            folder = disk / "walks" / "default"
+            if done.returncode:
+                stopped[blocks] = done.stderr.split(" write ")[-1].split(":")[0].removeprefix(str(folder))
+                assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+                assert "No space left on device" in done.stderr
+                assert not list(disk.rglob(f"{files.TEMPORARY}*"))
+                assert list(store.damaged(folder)) == [] if (folder / "run.json").exists() else not chunks(folder)
+            kept = chunks(folder)
+            subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+            assert command(tmp_path, disk, size).returncode == 0
+            assert kept.items() <= chunks(folder).items() == wanted.items()
+    assert len(stopped) > 6
+    assert len(set(stopped.values())) > 3, stopped
+
+
 def test_a_read_only_folder_is_refused_before_anything_is_compiled(tmp_path, monkeypatch):
     with mounted(tmp_path / "disk", "ro") as disk:
         monkeypatch.setattr(worker.engine, "lower", lambda *given: pytest.fail("lowered"))

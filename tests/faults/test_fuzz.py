@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from jaxexp import catalog, cli, files, store, worker
+from jaxexp import catalog, claims, cli, files, store, worker
 from jaxexp.engine import Segment
 
 WALKS = '''"""Where do walks of two kinds end?"""
@@ -387,3 +387,41 @@ def test_a_chunk_of_runs_that_nobody_asked_for_is_put_aside_and_done_anew(made, 
         assert said(TRAINING).exit_code == 0
     assert path.read_bytes() == whole
     assert len(list((folder / "quarantine").iterdir())) == 1
+
+
+CLAIM = {"id": "x", "count": 3, "machine": "another", "process": 7, "began": "9"}
+
+
+def claims_of_others() -> dict[str, Change]:
+    """A claim on the batch that is left, by its content or what it is; some are of this machine."""
+
+    def change(content: bytes | None, kind: Callable[[Path], Any] | None = None) -> Change:
+        def made(folder: Path) -> None:
+            left = {path.stem for path in (folder / "checkpoints").glob("*.npz")} or {"none"}
+            path = folder / "claims" / f"{left.pop().rsplit('-', 1)[0]}.json"
+            path.write_bytes(content) if content is not None else kind(path) if kind else None
+
+        return made
+
+    here = {**CLAIM, **claims._process()}
+    found = {f"claim: {label}": change(json.dumps(said).encode()) for label, said in json_changes(CLAIM)}
+    found |= {f"claim here: {label}": change(json.dumps(said).encode()) for label, said in json_changes(here)}
+    found |= {f"claim: {label}": change(content) for label, content in TEXTS.items()}
+    return found | {f"claim is {label}": change(None, kind) for label, kind in KINDS.items()}
+
+
+OTHERS = claims_of_others()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["claim:", "claim here:", "claim is"])
+def test_whatever_a_claim_says_it_stands_still_and_its_batch_is_taken_over(made, tmp_path, kind, monkeypatch):
+    """With FUZZ_CASES=100 all of them."""
+    monkeypatch.setattr(claims, "LEASE_SECONDS", 0.2)
+    every = sorted(label for label in OTHERS if label.startswith(kind))
+    for label in random.Random(kind).sample(every, min(len(every), int(os.environ.get("FUZZ_CASES", "8")))):
+        verbs = (READING[0], READING[3], TRAINING, *READING)
+        assert tried(made, tmp_path, [(label, OTHERS[label])], verbs) == []
+        with contextlib.chdir(tmp_path / "place"):
+            left = json.loads(said(["status", "walks", "--json"]).stdout)["not_run"]
+            assert left == 0 or (label == "claim is a folder" and "is a folder" in said(TRAINING).stderr), label

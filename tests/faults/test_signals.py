@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C, while one or two processes train: in time, without a traceback, and the same bytes afterwards."""
 
+import os
 import re
 import signal
 import subprocess
@@ -29,9 +30,9 @@ def prepared(folder: Path, num_steps: int) -> Path:
     return folder
 
 
-def started(folder: Path, workers: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "jaxexp", "run", "walks", "--tile", "1x1", "--workers", str(workers)]
-    path = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder)}
+def started(folder: Path, workers: int, before: tuple[str, ...] = ()) -> subprocess.Popen:
+    command = [*before, sys.executable, "-m", "jaxexp", "run", "walks", "--tile", "1x1", "--workers", str(workers)]
+    path = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"] if before else "", "HOME": str(folder)}
     with (folder / "told").open("w") as told:
         return subprocess.Popen(command, cwd=folder, env=path, stdout=subprocess.DEVNULL, stderr=told)
 
@@ -117,9 +118,9 @@ def test_signals_at_any_moment_end_it_with_its_code_and_no_traceback(tmp_path, n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_is_heard_where_nobody_reads_what_is_said(tmp_path, number, code):
-    """As in `jaxexp run ... 2>&1 | tee log`, where Ctrl-C ends the reader too."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_heard_where_nobody_reads_what_is_said(tmp_path, number):
+    """As in `jaxexp run ... 2>&1 | tee log`, where Ctrl-C ends the reader too, or in a terminal that is closed."""
     folder = prepared(tmp_path, 4000)
     command = [sys.executable, "-m", "jaxexp", "run", "walks", "--tile", "1x1", "--workers", "1"]
     path = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(folder)}
@@ -129,6 +130,14 @@ def test_a_signal_is_heard_where_nobody_reads_what_is_said(tmp_path, number, cod
     assert process.stdout is not None
     process.stdout.close()
     process.send_signal(number)
-    assert process.wait(timeout=60) == code
+    assert process.wait(timeout=60) == 128 + number
     assert list((folder / FOLDER / "checkpoints").glob("[0-9]*.npz"))
     assert claimed(folder) == 0
+
+
+@pytest.mark.slow
+def test_what_nohup_started_outlives_the_terminal(tmp_path):
+    process = started(prepared(tmp_path, 40), 1, before=("nohup",))
+    wait_until(lambda: claimed(tmp_path) >= 1)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=300) == 0
