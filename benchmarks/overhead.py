@@ -1,8 +1,10 @@
 """What the engine and the store cost: `python -m benchmarks.overhead [W1 ...] [--repeats 5] [--json]`.
 
-jaxexp trains a workload into a new run folder; a bare loop trains the same tiles with the same experiment, by one
-vmapped scan, and keeps nothing. Both in one process on one core, compiled before with the same options, in turns;
-medians. Planning and loading the program, once a run whatever its length, have columns of their own.
+jaxexp trains a workload into a new run folder. Beside it, two loops train the same tiles and keep nothing: one calls
+jaxexp's own compiled program, which is what engine and store are measured against; one a vmapped scan of the same
+experiment, which neither looks whether metrics are finite nor can be cut into segments. All in one process on one
+core, compiled before with the same options, in turns; medians. Planning and loading the program, once a run whatever
+its length, have columns of their own.
 """
 
 import argparse
@@ -90,6 +92,36 @@ def bare(study: "Study", tile: "Tile") -> Callable[[], Any]:
     return run
 
 
+def alone(job: "Job", made: Any) -> Callable[[], list[Any]]:
+    """Returns the function that calls a job's program for its batches and keeps records in memory, as a script would.
+
+    Args:
+        job: The job, of one group, whose runs need no more than one call holds.
+        made: The group's compiled program.
+    """
+    import jax
+    import numpy as np
+
+    from jaxexp import engine
+    from jaxexp.program import Clock
+
+    num_steps, most = job.plan.study.num_steps, made.shape.num_tiles
+    if len(job.plan.groups) > 1 or num_steps > engine.most_steps(job.plan, made):
+        raise ValueError("a loop around the program needs one group, and runs that one call holds")
+
+    def run() -> list[Any]:
+        found = []
+        for batch in job.pending:
+            for first in range(0, len(batch.tiles), most):
+                some = batch.tiles[first : first + most]
+                tiles = engine.tile_arrays(job.plan, made, some)
+                clock = Clock(*map(np.int32, (len(some), 0, num_steps, *job.plan.steps)))
+                found.append(jax.device_get(made.call(made.blank, tiles, made.data, clock)[1]))
+        return found
+
+    return run
+
+
 def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
     """Returns the row of a workload.
 
@@ -101,7 +133,7 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
     from jaxexp import engine, worker
 
     study = workloads.module(workload).study
-    own, others = [], []
+    own, programs, scans = [], [], []
     with tempfile.TemporaryDirectory(prefix="jaxexp-overhead-") as folder, contextlib.ExitStack() as stack:
         began = time.perf_counter()
         jobs = [worker.prepare(study, Path(folder) / f"run-{repeat}") for repeat in range(repeats + 1)]
@@ -113,17 +145,22 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
         program(0)
         compiled = time.perf_counter() - began
         for job in jobs:
-            others.append(_seconds(loop))
+            scans.append(_seconds(loop))
+            programs.append(_seconds(alone(job, program(0))))
             own.append(_seconds(lambda job=job: _trained(job, program(0))))
-    wall, cpu = ([statistics.median(pair[kind] for pair in pairs[1:]) for pairs in (own, others)] for kind in (0, 1))
+    every = (own, programs, scans)
+    wall, cpu = ([statistics.median(pair[kind] for pair in pairs[1:]) for pairs in every] for kind in (0, 1))
     return {
         "workload": workload,
         "num_runs": jobs[0].plan.num_runs,
         "tile": f"{tile.trials}x{tile.seeds}",
         "jaxexp_seconds": wall[0],
-        "bare_seconds": wall[1],
+        "program_seconds": wall[1],
+        "scan_seconds": wall[2],
         "overhead": wall[0] / wall[1] - 1,
         "cpu_overhead": cpu[0] / cpu[1] - 1,
+        "over_scan": wall[0] / wall[2] - 1,
+        "cpu_over_scan": cpu[0] / cpu[2] - 1,
         "prepare_seconds": prepared,
         "compile_seconds": compiled,
     }
@@ -146,15 +183,23 @@ def _seconds(run: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
+_NUMBERS = (
+    *("jaxexp_seconds", "program_seconds", "overhead", "cpu_overhead"),
+    *("scan_seconds", "over_scan", "cpu_over_scan", "prepare_seconds", "compile_seconds"),
+)
+
+
 def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The rows as a Markdown table."""
-    yield "| workload | runs | tile | jaxexp s | bare s | overhead | of CPU time | planning s | compiling s |"
-    yield "|" + " --- |" * 9
+    yield (
+        "| workload | runs | tile | jaxexp s | its program s | overhead | of CPU time | scan s | over it | of CPU time "
+        "| planning s | compiling s |"
+    )
+    yield "|" + " --- |" * 12
     for row in rows:
-        seconds = [f"{row[name]:.2f}" for name in ("jaxexp_seconds", "bare_seconds")]
-        shares = [f"{row[name]:.1%}" for name in ("overhead", "cpu_overhead")]
-        once = [f"{row[name]:.2f}" for name in ("prepare_seconds", "compile_seconds")]
-        cells = [row["workload"], f"{row['num_runs']:,}", row["tile"], *seconds, *shares, *once]
+        forms = {name: ".2f" if name.endswith("seconds") else ".1%" for name in _NUMBERS}
+        cells = [row["workload"], f"{row['num_runs']:,}", row["tile"]]
+        cells += [format(row[name], form) for name, form in forms.items()]
         yield f"| {' | '.join(cells)} |"
 
 

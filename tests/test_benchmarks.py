@@ -10,6 +10,7 @@ import pytest
 
 import jaxexp as jx
 from benchmarks import compare, handwritten, measurement, natural, overhead, scaling, task, workloads
+from jaxexp import engine, worker
 from jaxexp.plans import Tile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,15 @@ def test_a_flax_model_in_natural_layout_trains_likewise_from_its_own_start(workl
 def test_the_bare_loop_trains_what_jaxexp_trains_in_its_tiles(workload):
     study = small(workload)
     np.testing.assert_allclose(overhead.bare(study, Tile(2, 2))(), final_losses(study), rtol=1e-5)
+
+
+def test_the_loop_around_the_program_trains_the_same_bits(tmp_path):
+    study = small("W1")
+    job = worker.prepare(study, tmp_path / "run", tile=Tile(2, 2))
+    with engine.compiler(job.plan, job.lowered, [0]) as program:
+        found = overhead.alone(job, program(0))()
+    last = [call.evaluated["test_loss"][0, 1] for call in found]  # each batch is one tile
+    assert sorted(np.ravel(last)) == sorted(worker.run(study, tmp_path / "run")["test_loss"].values[..., -1].ravel())
 
 
 def test_a_tile_may_reach_over_the_edge_of_the_sweep():
