@@ -1,17 +1,17 @@
 """What the engine and the store cost: `python -m benchmarks.overhead [W1 ...] [--repeats 5] [--json]`.
 
-jaxexp trains a workload into a new run folder. Beside it, two loops train the same tiles and keep nothing: one calls
-jaxexp's own compiled program, which is what engine and store are measured against; one a vmapped scan of the same
-experiment, which neither looks whether metrics are finite nor can be cut into segments. All in one process on one
-core, compiled before with the same options, in turns; medians. Planning and loading the program, once a run whatever
-its length, have columns of their own.
+jaxexp trains a workload into a new run folder, with claims, chunks and all. Beside it, two loops train the same tiles
+and keep nothing: one calls jaxexp's own compiled program, which is what engine and store are measured against; one a
+vmapped scan of the same experiment, which neither looks whether metrics are finite nor can be cut into segments. All
+in one process on one core, compiled before with the same options, batch by batch in turns, so that a machine that is
+now faster and now slower is so to all three. Planning and loading the program, once a run whatever its length, have
+columns of their own.
 """
 
 import argparse
 import contextlib
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -19,17 +19,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from jaxexp.plans import Tile
+    from jaxexp.engine import Compiled
+    from jaxexp.plans import Batch, Tile
     from jaxexp.study import Study
     from jaxexp.worker import Job
 
 
-def bare(study: "Study", tile: "Tile") -> Callable[[], Any]:
-    """Returns the function that trains a supervised study tile by tile: final losses [num_seeds, num_trials].
+def bare(study: "Study", tile: "Tile") -> Callable[[Any, Any], Any]:
+    """Returns the function that trains one tile of a supervised study: `(trials, seeds) -> [num_seeds, num_trials]`.
+
+    It takes the trials' numbers and the seeds, as many as the tile has, and returns final losses.
 
     Args:
-        study: The study; trials and seeds are a multiple of the tile's.
+        study: The study.
         tile: The (trials, seeds) that one call trains.
     """
     import dataclasses
@@ -37,18 +42,17 @@ def bare(study: "Study", tile: "Tile") -> Callable[[], Any]:
 
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
     from jaxexp import devices
     from jaxexp import study as tables
     from jaxexp.experiment import SupervisedState
     from jaxexp.program import key_stream, step_key
 
-    trials, seeds = tables.table(tables.check(study)), tables.seeds(study)
+    trials = tables.table(tables.check(study))
     data = jax.device_put(study.data(study.config) if study.data else None)
     init, step, evaluate = study.experiment
-    if evaluate is None or len(trials) % tile.trials or len(seeds) % tile.seeds:
-        raise ValueError(f"a bare loop needs whole tiles of {tile.trials}x{tile.seeds} and something to evaluate")
+    if evaluate is None:
+        raise ValueError("a bare loop needs something to evaluate")
     cursor = jax.eval_shape(init, jax.random.key(0), data, study.config).cursor
     epoch: Any = None if cursor is None else type(cursor)(0, None)
     # What a seed draws, its trials share; where an epoch stands, all do, or each step would shuffle.
@@ -78,48 +82,38 @@ def bare(study: "Study", tile: "Tile") -> Callable[[], Any]:
         state, losses = jax.lax.scan(one_step, state, jnp.arange(study.num_steps))
         return before, losses, measuring(seeds, state, config)
 
-    def run() -> np.ndarray:
-        final = np.empty((len(seeds), len(trials)), np.float32)
-        for first in range(0, len(trials), tile.trials):
-            rows = slice(first, first + tile.trials)
-            columns = {name: column[rows].astype(np.float32) for name, column in trials.columns.items()}
-            config = dataclasses.replace(study.config, **columns)
-            for second in range(0, len(seeds), tile.seeds):
-                lanes = slice(second, second + tile.seeds)
-                final[lanes, rows] = jax.device_get(train(seeds[lanes].astype(np.uint32), config, data))[2]
-        return final
+    def one_tile(rows: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        if (len(rows), len(seeds)) != tile:
+            raise ValueError(f"a bare loop needs whole tiles of {tile.trials}x{tile.seeds}")
+        columns = {name: column[rows].astype(np.float32) for name, column in trials.columns.items()}
+        config = dataclasses.replace(study.config, **columns)
+        return jax.device_get(train(seeds.astype(np.uint32), config, data))[2]
 
-    return run
+    return one_tile
 
 
-def alone(job: "Job", made: Any) -> Callable[[], list[Any]]:
-    """Returns the function that calls a job's program for its batches and keeps records in memory, as a script would.
+def alone(job: "Job", made: "Compiled") -> Callable[["Batch"], Any]:
+    """Returns the function that calls a job's program for a batch, to its end: its records, as a script would have it.
 
     Args:
-        job: The job, of one group, whose runs need no more than one call holds.
+        job: The job, of one group, whose batches need no more than one call holds.
         made: The group's compiled program.
     """
     import jax
-    import numpy as np
 
     from jaxexp import engine
     from jaxexp.program import Clock
 
-    num_steps, most = job.plan.study.num_steps, made.shape.num_tiles
+    num_steps = job.plan.study.num_steps
     if len(job.plan.groups) > 1 or num_steps > engine.most_steps(job.plan, made):
         raise ValueError("a loop around the program needs one group, and runs that one call holds")
 
-    def run() -> list[Any]:
-        found = []
-        for batch in job.pending:
-            for first in range(0, len(batch.tiles), most):
-                some = batch.tiles[first : first + most]
-                tiles = engine.tile_arrays(job.plan, made, some)
-                clock = Clock(*map(np.int32, (len(some), 0, num_steps, *job.plan.steps)))
-                found.append(jax.device_get(made.call(made.blank, tiles, made.data, clock)[1]))
-        return found
+    def one_batch(batch: "Batch") -> Any:
+        tiles = engine.tile_arrays(job.plan, made, batch.tiles)
+        clock = Clock(*map(np.int32, (len(batch.tiles), 0, num_steps, *job.plan.steps)))
+        return jax.device_get(made.call(made.blank, tiles, made.data, clock)[1])
 
-    return run
+    return one_batch
 
 
 def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
@@ -133,53 +127,64 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
     from jaxexp import engine, worker
 
     study = workloads.module(workload).study
-    own, programs, scans = [], [], []
+    spent = []  # of each batch of each repeat: wall and CPU seconds of jaxexp, of its program, of the scan
     with tempfile.TemporaryDirectory(prefix="jaxexp-overhead-") as folder, contextlib.ExitStack() as stack:
         began = time.perf_counter()
         jobs = [worker.prepare(study, Path(folder) / f"run-{repeat}") for repeat in range(repeats + 1)]
         prepared = (time.perf_counter() - began) / len(jobs)
         tile = jobs[0].plan.tile
-        loop = bare(study, tile)
         began = time.perf_counter()
-        program = stack.enter_context(engine.compiler(jobs[0].plan, jobs[0].lowered, [0]))
-        program(0)
+        made = stack.enter_context(engine.compiler(jobs[0].plan, jobs[0].lowered, [0]))(0)
         compiled = time.perf_counter() - began
+        by_program, by_scan = alone(jobs[0], made), bare(study, tile)
         for job in jobs:
-            scans.append(_seconds(loop))
-            programs.append(_seconds(alone(job, program(0))))
-            own.append(_seconds(lambda job=job: _trained(job, program(0))))
-    every = (own, programs, scans)
-    wall, cpu = ([statistics.median(pair[kind] for pair in pairs[1:]) for pairs in every] for kind in (0, 1))
+            with stored(job, made) as into_folder:
+                turns = [into_folder, by_program, lambda batch: [by_scan(*tile) for tile in batch.tiles]]
+                for number, batch in enumerate(job.pending):
+                    seconds = {turn % 3: _seconds(turns[turn % 3], batch) for turn in range(number, number + 3)}
+                    spent.append([seconds[turn] for turn in range(3)])
+    warm = np.array(spent[len(jobs[0].pending) :]).reshape(repeats, -1, 3, 2).sum(1)
+    wall = np.median(warm[..., 0], axis=0)
+    over, cpu_over = (np.median(warm[:, :1] / warm[:, 1:], axis=0) - 1).T
     return {
         "workload": workload,
         "num_runs": jobs[0].plan.num_runs,
         "tile": f"{tile.trials}x{tile.seeds}",
-        "jaxexp_seconds": wall[0],
-        "program_seconds": wall[1],
-        "scan_seconds": wall[2],
-        "overhead": wall[0] / wall[1] - 1,
-        "cpu_overhead": cpu[0] / cpu[1] - 1,
-        "over_scan": wall[0] / wall[2] - 1,
-        "cpu_over_scan": cpu[0] / cpu[2] - 1,
+        "jaxexp_seconds": float(wall[0]),
+        "program_seconds": float(wall[1]),
+        "overhead": float(over[0]),
+        "cpu_overhead": float(cpu_over[0]),
+        "scan_seconds": float(wall[2]),
+        "over_scan": float(over[1]),
+        "cpu_over_scan": float(cpu_over[1]),
         "prepare_seconds": prepared,
         "compile_seconds": compiled,
     }
 
 
-def _trained(job: "Job", program: Any) -> None:
-    """Trains a job as `worker.work` does, by a program that is compiled already."""
-    from jaxexp import worker
+@contextlib.contextmanager
+def stored(job: "Job", made: "Compiled") -> Iterator[Callable[["Batch"], None]]:
+    """Yields the function that trains a batch into the job's folder as `worker.work` does."""
+    from jaxexp import claims, worker
 
     before = worker.shorter(job)
-    for batch in job.pending:
-        for _ in worker.one_batch(job, program, batch, before):
-            pass
+    with contextlib.closing(claims.Queue(job.folder, job.plan.digest, job.pending)) as queue:
+
+        def one_batch(wanted: "Batch") -> None:
+            batch = queue.take()
+            if batch is None or batch.name != wanted.name:
+                raise RuntimeError(f"another process trains {wanted.name}")
+            for _ in worker.one_batch(job, made, batch, before):
+                pass
+            queue.done(batch)
+
+        yield one_batch
 
 
-def _seconds(run: Callable[[], Any]) -> tuple[float, float]:
-    """Wall and CPU seconds of a call."""
+def _seconds(train: Callable[["Batch"], Any], batch: "Batch") -> tuple[float, float]:
+    """Wall and CPU seconds of training a batch."""
     wall, cpu = time.perf_counter(), time.process_time()
-    run()
+    train(batch)
     return time.perf_counter() - wall, time.process_time() - cpu
 
 

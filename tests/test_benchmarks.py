@@ -59,16 +59,21 @@ def test_a_flax_model_in_natural_layout_trains_likewise_from_its_own_start(workl
 @pytest.mark.parametrize("workload", ["W1", pytest.param("W3", marks=pytest.mark.slow)])
 def test_the_bare_loop_trains_what_jaxexp_trains_in_its_tiles(workload):
     study = small(workload)
-    np.testing.assert_allclose(overhead.bare(study, Tile(2, 2))(), final_losses(study), rtol=1e-5)
+    one_tile, seeds = overhead.bare(study, Tile(2, 2)), np.arange(2)
+    found = np.concatenate([one_tile(trials, seeds) for trials in ([0, 1], [2, 3])], axis=1)
+    np.testing.assert_allclose(found, final_losses(study), rtol=1e-5)
 
 
-def test_the_loop_around_the_program_trains_the_same_bits(tmp_path):
+def test_the_loop_around_the_program_and_that_into_a_folder_train_the_same_bits(tmp_path):
     study = small("W1")
     job = worker.prepare(study, tmp_path / "run", tile=Tile(2, 2))
     with engine.compiler(job.plan, job.lowered, [0]) as program:
-        found = overhead.alone(job, program(0))()
-    last = [call.evaluated["test_loss"][0, 1] for call in found]  # each batch is one tile
-    assert sorted(np.ravel(last)) == sorted(worker.run(study, tmp_path / "run")["test_loss"].values[..., -1].ravel())
+        by_program = overhead.alone(job, program(0))
+        last = [by_program(batch).evaluated["test_loss"][0, 1] for batch in job.pending]  # each batch is one tile
+        with overhead.stored(job, program(0)) as into_folder:
+            for batch in job.pending:
+                into_folder(batch)
+    assert sorted(np.ravel(last)) == sorted(jx.load(tmp_path / "run")["test_loss"].values[..., -1].ravel())
 
 
 def test_a_tile_may_reach_over_the_edge_of_the_sweep():
