@@ -71,17 +71,24 @@ def processor() -> Mapping[str, str]:
     return {}
 
 
-def compiler_options() -> dict[str, Any]:
-    """Returns what XLA is told for this processor: on AMD's Zen 5, vectors of 512 bits and not of 256.
+_WIDE = (
+    {"vendor_id": "AuthenticAMD", "cpu family": "26"},  # Zen 5
+    {"vendor_id": "GenuineIntel", "cpu family": "6", "model": "207"},  # Emerald Rapids
+)
+"""Processors, as the kernel names them, that were measured to be faster with vectors of 512 bits than of 256."""
 
-    There hand-written W1 runs 1.31 times as fast and W2 1.19 times, W3 and W4 within 3 % (`benchmarks.compare`);
-    elsewhere, where it was not measured, XLA decides. It also does where the environment's XLA_FLAGS choose a width.
+
+def compiler_options() -> dict[str, Any]:
+    """Returns what XLA is told for this processor: on some, vectors of 512 bits and not of 256.
+
+    On AMD's Zen 5 hand-written W1 runs 1.31 times as fast and W2 1.19 times, on Intel's Emerald Rapids as in
+    docs/performance.md (`benchmarks.compare`); W3 and W4 within 3 %. Elsewhere, where it was not measured, XLA
+    decides. It also does where the environment's XLA_FLAGS choose a width.
     """
     if jax.default_backend() != "cpu" or "xla_cpu_prefer_vector_width" in os.environ.get("XLA_FLAGS", ""):
         return {}
-    of_zen_5 = {"vendor_id": "AuthenticAMD", "cpu family": "26"}
     known = processor()
-    wide = "avx512f" in known.get("flags", "").split() and of_zen_5.items() <= known.items()
+    wide = "avx512f" in known.get("flags", "").split() and any(one.items() <= known.items() for one in _WIDE)
     return {"xla_cpu_prefer_vector_width": 512} if wide else {}
 
 
