@@ -81,9 +81,9 @@ _WIDE = (
 def compiler_options() -> dict[str, Any]:
     """Returns what XLA is told for this processor: on some, vectors of 512 bits and not of 256.
 
-    On AMD's Zen 5 hand-written W1 runs 1.31 times as fast and W2 1.19 times, on Intel's Emerald Rapids as in
-    docs/performance.md (`benchmarks.compare`); W3 and W4 within 3 %. Elsewhere, where it was not measured, XLA
-    decides. It also does where the environment's XLA_FLAGS choose a width.
+    Hand-written W1 runs 1.31 times as fast on AMD's Zen 5 and 1.29 times on Intel's Emerald Rapids, W2 1.19 times on
+    the former, W3 and W4 within 3 % (`benchmarks.compare`). Elsewhere, where it was not measured, XLA decides. It also
+    does where the environment's XLA_FLAGS choose a width.
     """
     if jax.default_backend() != "cpu" or "xla_cpu_prefer_vector_width" in os.environ.get("XLA_FLAGS", ""):
         return {}
