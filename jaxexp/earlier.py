@@ -13,6 +13,7 @@ from jaxexp.errors import StoreError
 from jaxexp.results import Result
 from jaxexp.store import StoredPlan
 from jaxexp.study import Study, Table
+from jaxexp.trials import aligned, union
 
 
 def asked(folder: Path) -> tuple[list[StoredPlan], Table, np.ndarray]:
@@ -27,7 +28,7 @@ def asked(folder: Path) -> tuple[list[StoredPlan], Table, np.ndarray]:
             f"{folder} holds a record and no results: a reference keeps what its claims use, in claims.npz; "
             f"`jaxexp run {record.get('experiment', 'NAME')} --full` trains it again"
         )
-    trials = store.union([stored.trials for stored in known])
+    trials = union([stored.trials for stored in known])
     return known, trials, np.unique(np.concatenate([stored.seeds for stored in known]))
 
 
@@ -85,7 +86,7 @@ def results(folder: Path, plans: Sequence[StoredPlan], trials: Table, seeds: np.
         StoreError: If a file of the folder is damaged.
     """
     for stored in plans:
-        rows = store.aligned(stored.trials, trials).astype(np.int32)
+        rows = aligned(stored.trials, trials).astype(np.int32)
         for result in store.results(folder, stored.digest):
             trial = rows[result.trial]
             yield result._replace(trial=trial).at((trial >= 0) & np.isin(result.seed, seeds))

@@ -18,6 +18,7 @@ from jaxexp.program import NEVER, Progress
 from jaxexp.results import OK, Result, positions
 from jaxexp.signature import RUN, SHARED
 from jaxexp.store import StoredPlan
+from jaxexp.trials import aligned
 
 
 @dataclasses.dataclass
@@ -132,7 +133,7 @@ class Shorter:
         """Results of a stored plan with final states, of the plan's runs in a group, by the program at hand."""
         if self._folder is None:
             return
-        rows = store.aligned(stored.trials, self._plan.trials)
+        rows = aligned(stored.trials, self._plan.trials)
         members = self._plan.groups[group].trials
         for batch in sorted(store.committed(self._folder, stored.digest)):
             result, environment = store.read_chunk_and_environment(self._folder, stored.digest, batch)

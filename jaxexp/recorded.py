@@ -14,6 +14,7 @@ from jaxexp.plans import Plan
 from jaxexp.results import dataset
 from jaxexp.store import StoredPlan
 from jaxexp.study import Study
+from jaxexp.trials import aligned
 from jaxexp.worker import Source
 
 
@@ -119,7 +120,7 @@ def _count_words(stored: StoredPlan, seeds: np.ndarray) -> list[str]:
 def _same_trials(made: Study, stored: StoredPlan) -> bool:
     """Whether a study has the trials of a plan, in their order."""
     trials = studies.table(studies.check(made))
-    return np.array_equal(store.aligned(trials, stored.trials), np.arange(len(stored.trials)))
+    return np.array_equal(aligned(trials, stored.trials), np.arange(len(stored.trials)))
 
 
 def _chosen(wanted: Order) -> Study:

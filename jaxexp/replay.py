@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxexp import devices, engine, plans, recorded, store, trees, worker
+from jaxexp import devices, engine, matching, plans, recorded, store, trees, worker
 from jaxexp.engine import Compiled
 from jaxexp.errors import StoreError
 from jaxexp.plans import Plan
@@ -15,6 +15,7 @@ from jaxexp.program import NEVER, Clock, Progress, Records, Tiles
 from jaxexp.results import Result
 from jaxexp.signature import RUN, SHARED
 from jaxexp.store import StoredPlan
+from jaxexp.trials import aligned, union
 
 
 class Replay(NamedTuple):
@@ -55,7 +56,7 @@ def replay(folder: Path, trial: int, seed: int) -> Replay:
     plan = recorded.run_plan(folder, stored, row, seed)
     lowered = {0: engine.lower(plan, 0)}
     now = worker.record_of(plan, recorded.source(store.record(folder)))
-    store.check_same(folder, now, worker.digests(plan, lowered), allow_mixed=True)
+    matching.check_same(folder, now, worker.digests(plan, lowered), allow_mixed=True)
     devices.use_compile_cache()
     (batch,) = plans.batches(plan)
     with engine.compiler(plan, lowered, [0]) as program:
@@ -85,15 +86,15 @@ def _found(folder: Path, trial: int, seed: int) -> tuple[StoredPlan, int, Result
     known = store.plans(folder)
     if not known:
         raise StoreError(f"{folder} holds a record and no results, so that there is no run to replay")
-    union = store.union([stored.trials for stored in known])
+    every = union([stored.trials for stored in known])
     for stored in sorted(known, key=lambda stored: -stored.steps[0]):
-        rows = store.aligned(stored.trials, union)
+        rows = aligned(stored.trials, every)
         for result in store.results(folder, stored.digest):
             (where,) = np.nonzero((rows[result.trial] == trial) & (result.seed == seed))
             if len(where):
                 return stored, int(result.trial[where[0]]), _of_run(result, int(where[0]))
     raise StoreError(
-        f"{folder} has no run of trial {trial} with seed {seed}: its table has the trials 0 to {len(union) - 1}; "
+        f"{folder} has no run of trial {trial} with seed {seed}: its table has the trials 0 to {len(every) - 1}; "
         f"`jaxexp status {folder}` says what has run"
     )
 

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import devices, files, recorded, statistics, store, worker
+from jaxexp import devices, files, matching, recorded, statistics, store, worker
 from jaxexp.errors import StoreError
 from jaxexp.plans import Tile
 from jaxexp.recorded import Asked
 from jaxexp.results import NOT_RUN
 from jaxexp.statistics import Comparison
+from jaxexp.trials import union
 from jaxexp.worker import Job
 
 ORDER = ("identical", "within tolerance", "equivalent", "undecided", "different")
@@ -134,9 +135,9 @@ def judge(folder: Path, trained: Sequence[Trained]) -> Reproduction:
 def _changed(folder: Path, trained: Sequence[Trained]) -> tuple[list[str], list[str]]:
     """What bits depend on beside the program, and what of code and data, is not as it was."""
     record, machine = store.record(folder), devices.environment()
-    now, before = store.bits_environment(machine), store.bits_environment(record)
+    now, before = matching.bits_environment(machine), matching.bits_environment(record)
     environment = [f"{name}: {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
-    others = [name for name, found in store.environments(folder) if store.bits_environment(found) != before]
+    others = [name for name, found in store.environments(folder) if matching.bits_environment(found) != before]
     if others:
         environment.append(f"chunks: {len(others)} of them, {others[0]} first, were trained elsewhere than the rest")
     code = []
@@ -221,7 +222,7 @@ def _metrics(folder: Path, trained: Sequence[Trained]) -> dict[str, _Pair]:
     """For each trial and evaluated metric its name, and the last evaluations of the common seeds before and now."""
     found: dict[str, _Pair] = {}
     tables = [one.asked.stored.trials for one in trained if one.asked.stored]
-    fields = list(store.union(tables).columns) if tables else []
+    fields = list(union(tables).columns) if tables else []
     for asked, _, again in trained:
         if asked.stored is None:
             continue

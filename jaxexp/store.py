@@ -5,18 +5,17 @@ A chunk is a batch; its final name is its commit. What is read is checked first;
 """
 
 import contextlib
-import difflib
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxexp import configs, contents, files
-from jaxexp.errors import DamagedError, MismatchError, StoreError
+from jaxexp.errors import DamagedError, StoreError
 from jaxexp.plans import Plan, Tile
 from jaxexp.results import Result
 from jaxexp.study import Table
@@ -361,143 +360,3 @@ def remove_checkpoints(folder: Path, digest: str, batch: str) -> None:
 
 def _checkpoints(folder: Path, digest: str, batch: str) -> list[Path]:
     return sorted((folder / "checkpoints").glob(f"{batch}-{digest}-*.npz"))
-
-
-_OF_BITS = ("versions", "device", "threads", "xla_flags", "compiler_options", "x64")
-_OF_VERSIONS = ("jax", "jaxlib")
-
-
-def bits_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns of an environment what the bits of a run can depend on, beside its program."""
-    found = {name: environment.get(name) for name in _OF_BITS}
-    found["versions"] = {name: (environment.get("versions") or {}).get(name) for name in _OF_VERSIONS}
-    found["device"] = {name: (environment.get("device") or {}).get(name) for name in ("platform", "kind")}
-    return found
-
-
-def check_fields(folder: Path, fields: Iterable[str], known: Sequence[StoredPlan]) -> None:
-    """Checks that an experiment has the hyperparameters that a folder's plans know.
-
-    Args:
-        folder: The run folder.
-        fields: The experiment's.
-        known: The plans.
-
-    Raises:
-        MismatchError: If one is new, gone or renamed: it could not be said which runs are the same.
-    """
-    for stored in known:
-        changed = sorted((stored.trials.base.keys() | stored.trials.columns.keys()) ^ set(fields))
-        if changed:
-            raise MismatchError(
-                f"{folder} was trained with other hyperparameters ({', '.join(changed)} came or went): use another "
-                "--name, or --fresh to start over beside it"
-            )
-
-
-def check_same(
-    folder: Path,
-    now: Mapping[str, Any],
-    programs: Mapping[str, Mapping[str, str]],
-    allow_mixed: bool = False,
-) -> None:
-    """Checks that a folder's results come from the code, the data and the kind of machine at hand.
-
-    Args:
-        folder: The run folder.
-        now: The record that a new folder would get.
-        programs: For each group at hand the digests of its program and data.
-        allow_mixed: Whether results of another machine or JAX version may join; each chunk says where it was trained.
-
-    Raises:
-        MismatchError: If code or data differ; the message says what changed.
-    """
-    hint = "use another --name, or --fresh to start over beside it"
-    before = record(folder) if exists(folder) else {**now, **next((found for _, found in environments(folder)), {})}
-    old, new = bits_environment(before), bits_environment(now)
-    changed = [f"{name}: {old[name]} -> {new[name]}" for name in _OF_BITS if old[name] != new[name]]
-    lines = "\n".join(changed)
-    stored_plans = plans(folder)
-    ours = {(digests["program"], digests["data"]) for digests in programs.values()}
-    for name, environment in () if stored_plans else environments(folder):  # what was asked for is lost
-        if (environment.get("program"), environment.get("data")) not in ours:
-            raise MismatchError(f"{folder} was trained by another program or on other data (chunk {name}): {hint}")
-    for stored in stored_plans:
-        for group in programs.keys() & stored.programs.keys():
-            there, here = stored.programs[group], programs[group]
-            if there["data"] != here["data"]:
-                raise MismatchError(f"{folder} was trained on other data (group {group}): {hint}")
-            # Another version of JAX may lower the same code to another program.
-            if there["program"] != here["program"] and not (changed and allow_mixed and _same_source(before, now)):
-                difference = _difference(before, now)
-                raise MismatchError(f"{folder} was trained by another program (group {group}): {hint}\n{difference}")
-    if changed and not allow_mixed:
-        raise MismatchError(
-            f"{folder} was trained where other bits come out: {hint}"
-            + (f", or set NPROC={old['threads']}" if old["threads"] != new["threads"] else "")
-            + f"; or go on with --allow-mixed, and each chunk says where it was trained\n{lines}"
-        )
-
-
-def _same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    return bool(before.get("source")) and before.get("source") == now.get("source")
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What changed between two records: versions, settings, and the lines of the experiment file."""
-    changed = []
-    for name in _OF_BITS:
-        if before.get(name) != now.get(name):
-            changed.append(f"{name}: {before.get(name)} -> {now.get(name)}")
-    old, new = str(before.get("source") or "").splitlines(), str(now.get("source") or "").splitlines()
-    changed += list(difflib.unified_diff(old, new, "recorded", "now", lineterm="", n=1))
-    return "\n".join(changed) or "the experiment file is the same: something that it imports has changed"
-
-
-def aligned(trials: Table, others: Table) -> np.ndarray:
-    """Returns for each trial the row of the equal trial in another table, or -1; int64 [num_trials]."""
-    if trials is others:
-        return np.arange(len(trials))
-    names = tuple(dict.fromkeys((*trials.columns, *others.columns)))
-    fixed = (trials.base.keys() & others.base.keys()) - set(names)
-    if any(_comparable(trials.base[name]) != _comparable(others.base[name]) for name in fixed):
-        return np.full(len(trials), -1)
-    rows = {row: index for index, row in enumerate(_rows(others, names))}
-    return np.fromiter((rows.get(row, -1) for row in _rows(trials, names)), np.int64, len(trials))
-
-
-def union(tables: Sequence[Table]) -> Table:
-    """Returns the distinct trials of several tables, in order of first mention."""
-    if len(tables) == 1:
-        return tables[0]
-    bases = [table.base for table in tables]
-    differing = [name for name in bases[0] if any(base.get(name) != bases[0][name] for base in bases)]
-    names = tuple(dict.fromkeys([name for table in tables for name in table.columns] + differing))
-    distinct = list(dict.fromkeys(row for table in tables for row in _rows(table, names)))
-    columns = {name: _column([row[i] for row in distinct]) for i, name in enumerate(names)}
-    return Table(columns, bases[0], len(distinct))
-
-
-def _rows(table: Table, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The rows of a table with these columns, all values comparable and hashable."""
-    lists = []
-    for name in names:
-        column = table.columns.get(name)
-        if column is None:
-            lists.append([_comparable(table.base.get(name))] * len(table))
-        else:
-            lists.append([_comparable(value) for value in column] if column.dtype == object else column.tolist())
-    return zip(*lists, strict=True) if names else iter([()] * len(table))
-
-
-def _comparable(value: Any) -> Any:
-    return value if isinstance(value, (bool, int, float)) else configs.text_of(value)
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    kinds = {type(value) for value in values}
-    if kinds <= {bool} or kinds <= {int} or kinds <= {float}:
-        return np.asarray(values)
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column

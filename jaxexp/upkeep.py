@@ -12,6 +12,7 @@ import numpy as np
 from jaxexp import claims, devices, earlier, files, store
 from jaxexp.errors import StoreError
 from jaxexp.results import NOT_FINITE, NOT_RUN, OK, STOPPED_EARLY, positions
+from jaxexp.trials import aligned
 
 _HOUR = 3600.0
 """Temporary files that are younger, in seconds, may be in use; and what counts for the rate."""
@@ -39,7 +40,7 @@ def state(folder: Path) -> dict[str, Any]:
     status, steps = np.full(asked.shape, NOT_RUN), np.full(asked.shape, -1)
     lengths = list(dict.fromkeys(stored.steps for stored in known))
     for stored in known:
-        rows = store.aligned(stored.trials, trials)
+        rows = aligned(stored.trials, trials)
         asked[np.ix_(rows, positions(seeds, stored.seeds))] = lengths.index(stored.steps)
     for stored in known:
         for result in earlier.results(folder, [stored], trials, seeds):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import checkpoints, claims, configs, devices, earlier, engine, files, plans, store, timing, trees
+from jaxexp import checkpoints, claims, configs, devices, earlier, engine, files, matching, plans, store, timing, trees
 from jaxexp.engine import Segment
 from jaxexp.errors import JaxexpError, MismatchError, OutOfMemoryError, StoreError
 from jaxexp.extension import Shorter
@@ -224,8 +224,10 @@ def _job(
     if folder is not None and source is not None:
         programs, record = digests(plan, lowered), record_of(plan, source)
         if known or store.exists(folder):
-            store.check_fields(folder, record["fields"], known)
-            store.check_same(folder, record, programs | _of_before(plan, folder, known, programs, source), allow_mixed)
+            matching.check_fields(folder, record["fields"], known)
+            matching.check_same(
+                folder, record, programs | _of_before(plan, folder, known, programs, source), allow_mixed
+            )
         store.make_folders(folder)
         if plan.digest not in {stored.digest for stored in known}:
             store.add_plan(folder, plan, programs, len(known))
@@ -360,7 +362,7 @@ def _own(job: Job, ordered: Sequence[Batch]) -> Generator[Batch]:
 
 def shorter(job: Job) -> Shorter:
     """Returns what a job's folder knows of the same runs trained for fewer steps."""
-    return Shorter(job.plan, job.folder, store.bits_environment(devices.environment()))
+    return Shorter(job.plan, job.folder, matching.bits_environment(devices.environment()))
 
 
 def one_batch(
@@ -376,7 +378,7 @@ def one_batch(
         keep_state: Whether its result carries the final states; in a folder small ones are always kept.
     """
     folder, digest = job.folder, job.plan.digest
-    environment = store.bits_environment(devices.environment()) if folder else {}
+    environment = matching.bits_environment(devices.environment()) if folder else {}
     own = job.digests.get(_group_name(made.group), {})
     environment |= {"program": made.fingerprint, "data": own.get("data")}
     if own and (made.fingerprint, trees.digest(made.group.data)) != (own["program"], own["data"]):

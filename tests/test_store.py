@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 import jaxexp as jx
-from jaxexp import files, plans, store, trees
+from jaxexp import files, plans, store, trees, trials
 from jaxexp.errors import StoreError
 from jaxexp.plans import Tile
 from jaxexp.results import Result
 from jaxexp.study import Table
+from jaxexp.trials import aligned, union
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 ABOUT_A_MEGABYTE = 2**20
@@ -224,7 +225,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch, failing):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"cannot write to .*: Not a directory; choose another folder"):
+    with pytest.raises(StoreError, match=r"cannot write to .*: .*file is a file; choose another folder"):
         files.make_folder(tmp_path / "file" / "run")
     with pytest.raises(StoreError, match=r"cannot write .*missing.*; .*choose another"):
         files.write(tmp_path / "missing" / "run.json", b"")
@@ -336,7 +337,7 @@ def test_a_plan_is_read_back(folder, plan, with_done):
     assert (stored.digest, stored.steps, stored.programs) == (plan.digest, plan.steps, programs)
     np.testing.assert_array_equal(stored.seeds, plan.seeds)
     np.testing.assert_array_equal(stored.done, done)
-    assert store.aligned(stored.trials, plan.trials).tolist() == list(range(6))
+    assert aligned(stored.trials, plan.trials).tolist() == list(range(6))
     assert stored.trials.columns["rate"].tolist() == [0.1, 0.1, 0.2, 0.2, 1.0, 1 / 3]
 
 
@@ -449,7 +450,7 @@ def tables(draw: st.DrawFn) -> tuple[Table, list[tuple]]:
     names = draw(st.sets(st.sampled_from(list(BASE))))
     base = BASE | {name: draw(row_values[name]) for name in draw(st.sets(st.sampled_from(list(BASE))))}
     rows = draw(st.lists(st.tuples(*(row_values[name] for name in sorted(names))), min_size=1, max_size=6, unique=True))
-    columns = {name: store._column([row[i] for row in rows]) for i, name in enumerate(sorted(names))}
+    columns = {name: trials._column([row[i] for row in rows]) for i, name in enumerate(sorted(names))}
     filled = [tuple((base | dict(zip(sorted(names), row, strict=True))).values()) for row in rows]
     return Table(columns, base, len(rows)), filled
 
@@ -458,15 +459,15 @@ def tables(draw: st.DrawFn) -> tuple[Table, list[tuple]]:
 def test_equal_trials_of_two_tables_are_found(one, other):
     (table, rows), (others, other_rows) = one, other
     wanted = [other_rows.index(row) if row in other_rows else -1 for row in rows]
-    assert store.aligned(table, others).tolist() == wanted
+    assert aligned(table, others).tolist() == wanted
 
 
 @given(st.lists(tables(), min_size=1, max_size=3))
 def test_a_union_has_each_trial_once_in_order_of_first_mention(made):
-    union = store.union([table for table, _ in made])
+    whole = union([table for table, _ in made])
     wanted = list(dict.fromkeys(row for _, rows in made for row in rows))
     got = [
-        tuple(union.columns[name][i] if name in union.columns else union.base[name] for name in BASE)
-        for i in range(len(union))
+        tuple(whole.columns[name][i] if name in whole.columns else whole.base[name] for name in BASE)
+        for i in range(len(whole))
     ]
     assert got == wanted

@@ -1,0 +1,105 @@
+"""Whether what is asked now is what a run folder was made with: hyperparameters, code, data, kind of machine."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxexp import store
+from jaxexp.errors import MismatchError
+from jaxexp.store import StoredPlan
+
+_OF_BITS = ("versions", "device", "threads", "xla_flags", "compiler_options", "x64")
+_OF_VERSIONS = ("jax", "jaxlib")
+
+
+def bits_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns of an environment what the bits of a run can depend on, beside its program."""
+    found = {name: environment.get(name) for name in _OF_BITS}
+    found["versions"] = {name: (environment.get("versions") or {}).get(name) for name in _OF_VERSIONS}
+    found["device"] = {name: (environment.get("device") or {}).get(name) for name in ("platform", "kind")}
+    return found
+
+
+def check_fields(folder: Path, fields: Iterable[str], known: Sequence[StoredPlan]) -> None:
+    """Checks that an experiment has the hyperparameters that a folder's plans know.
+
+    Args:
+        folder: The run folder.
+        fields: The experiment's.
+        known: The plans.
+
+    Raises:
+        MismatchError: If one is new, gone or renamed: it could not be said which runs are the same.
+    """
+    for stored in known:
+        changed = sorted((stored.trials.base.keys() | stored.trials.columns.keys()) ^ set(fields))
+        if changed:
+            raise MismatchError(
+                f"{folder} was trained with other hyperparameters ({', '.join(changed)} came or went): use another "
+                "--name, or --fresh to start over beside it"
+            )
+
+
+def check_same(
+    folder: Path,
+    now: Mapping[str, Any],
+    programs: Mapping[str, Mapping[str, str]],
+    allow_mixed: bool = False,
+) -> None:
+    """Checks that a folder's results come from the code, the data and the kind of machine at hand.
+
+    Args:
+        folder: The run folder.
+        now: The record that a new folder would get.
+        programs: For each group at hand the digests of its program and data.
+        allow_mixed: Whether results of another machine or JAX version may join; each chunk says where it was trained.
+
+    Raises:
+        MismatchError: If code or data differ; the message says what changed.
+    """
+    hint = "use another --name, or --fresh to start over beside it"
+    before = store.record(folder) if store.exists(folder) else {**now, **_of_a_chunk(folder)}
+    old, new = bits_environment(before), bits_environment(now)
+    changed = [f"{name}: {old[name]} -> {new[name]}" for name in _OF_BITS if old[name] != new[name]]
+    lines = "\n".join(changed)
+    stored_plans = store.plans(folder)
+    ours = {(digests["program"], digests["data"]) for digests in programs.values()}
+    for name, environment in () if stored_plans else store.environments(folder):  # what was asked for is lost
+        if (environment.get("program"), environment.get("data")) not in ours:
+            raise MismatchError(f"{folder} was trained by another program or on other data (chunk {name}): {hint}")
+    for stored in stored_plans:
+        for group in programs.keys() & stored.programs.keys():
+            there, here = stored.programs[group], programs[group]
+            if there["data"] != here["data"]:
+                raise MismatchError(f"{folder} was trained on other data (group {group}): {hint}")
+            # Another version of JAX may lower the same code to another program.
+            if there["program"] != here["program"] and not (changed and allow_mixed and _same_source(before, now)):
+                difference = _difference(before, now)
+                raise MismatchError(f"{folder} was trained by another program (group {group}): {hint}\n{difference}")
+    if changed and not allow_mixed:
+        raise MismatchError(
+            f"{folder} was trained where other bits come out: {hint}"
+            + (f", or set NPROC={old['threads']}" if old["threads"] != new["threads"] else "")
+            + f"; or go on with --allow-mixed, and each chunk says where it was trained\n{lines}"
+        )
+
+
+def _of_a_chunk(folder: Path) -> dict[str, Any]:
+    """The environment of one of a folder's chunks, whose record is lost."""
+    return next((found for _, found in store.environments(folder)), {})
+
+
+def _same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return bool(before.get("source")) and before.get("source") == now.get("source")
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What changed between two records: versions, settings, and the lines of the experiment file."""
+    changed = []
+    for name in _OF_BITS:
+        if before.get(name) != now.get(name):
+            changed.append(f"{name}: {before.get(name)} -> {now.get(name)}")
+    old, new = str(before.get("source") or "").splitlines(), str(now.get("source") or "").splitlines()
+    changed += list(difflib.unified_diff(old, new, "recorded", "now", lineterm="", n=1))
+    return "\n".join(changed) or "the experiment file is the same: something that it imports has changed"
