@@ -1,6 +1,7 @@
 """The newcomer's path through the README: what is read off it, how it is walked, and that each command works."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -158,3 +159,5 @@ def test_every_command_of_the_readme_works_but_for_make(tmp_path):
     assert [outcome for outcome in outcomes if outcome.code] == []
     assert len(outcomes) == sum(not step.path for step in todo)
     assert (clone / "results" / "mine" / "default" / "summary.csv").is_file()
+    verdicts = json.loads((clone / "results" / "velocity_init" / "default" / "claims.json").read_text())
+    assert {claim["verdict"] for claim in verdicts} == {"holds"}

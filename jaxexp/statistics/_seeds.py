@@ -26,7 +26,7 @@ def one_per_seed(values: Any, dims: tuple[str, ...] = ("seed",)) -> np.ndarray:
     """
     named = getattr(values, "dims", None)
     if named is not None and sorted(map(str, named)) == sorted(dims):
-        values = values.transpose(*dims)
+        values = (values if named == dims else values.transpose(*dims)).values
     elif named is not None:
         raise _refused(f"an array over ({', '.join(map(str, named))})", dims)
     array = np.asarray(values, np.float64)

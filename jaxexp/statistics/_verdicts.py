@@ -75,7 +75,7 @@ def check(study: Study, dataset: Any) -> list[Verdict]:
 
 def _alone(claim: Claim, dataset: Any) -> Verdict:
     """A claim's verdict, and its p-value, as if there were no other."""
-    values = per_seed(claim, dataset)
+    values = per_seed(claim, dataset).values
     estimate = INTERVALS[claim.statistic](values, claim.confidence)
     holds = Interval(*(float(values.dtype.type(bound)) for bound in (claim.holds.low, claim.holds.high)))
     low, high = holds.low, holds.high
@@ -84,7 +84,7 @@ def _alone(claim: Claim, dataset: Any) -> Verdict:
     verdict = HOLDS if inside and not estimate.excluded else REFUTED if apart else NOT_SHOWN
     barred = estimate.excluded and low < estimate.mean < high
     p = 1.0 if barred else p_value(values, holds, claim.statistic)
-    reason = _reason(values.values, estimate, claim.statistic) if verdict == NOT_SHOWN else ""
+    reason = _reason(values, estimate, claim.statistic) if verdict == NOT_SHOWN else ""
     return Verdict(claim.statement, verdict, estimate, claim.statistic, p, reason)
 
 

@@ -264,7 +264,8 @@ def test_the_figure_has_panels_of_digits_of_eps_and_of_volumes_where_there_are_a
 
 
 @pytest.mark.slow
-def test_no_claim_of_the_default_study_is_refuted():
-    dataset = jx.run(STUDY)
+def test_no_claim_of_the_default_study_is_refuted_by_half_of_its_seeds():
+    study = STUDY.replace(seeds=4)
+    dataset = jx.run(study)
     assert (dataset.status == 0).all()
-    assert "refuted" not in {verdict.verdict for verdict in jx.check(STUDY, dataset)}
+    assert "refuted" not in {verdict.verdict for verdict in jx.check(study, dataset)}

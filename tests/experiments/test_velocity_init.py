@@ -221,12 +221,3 @@ def test_claims_and_figure_survive_a_study_cut_short():
     assert np.isfinite(dataset.loss).all()
     assert {verdict.verdict for verdict in jx.check(STUDY, dataset)} == {"not shown"}
     assert STUDY.figures[0](dataset).axes
-
-
-@pytest.mark.slow
-def test_every_claim_of_the_default_study_holds():
-    dataset = jx.run(STUDY)
-    assert (dataset.status == 0).all()
-    assert {verdict.statement: verdict.verdict for verdict in jx.check(STUDY, dataset)} == {
-        claim.statement: "holds" for claim in STUDY.claims
-    }
