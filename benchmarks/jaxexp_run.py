@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import workloads
 from benchmarks.task import Task
-from jaxexp import launch, plans, timing, worker
+from jaxexp import jobs, launch, plans, timing, worker
 from jaxexp.plans import Tile
 
 
@@ -35,11 +35,11 @@ def spread(
         raise ValueError("worker processes train the `study` of a file: natural=True needs num_workers=1")
     words = [f"seeds={made.seeds}", f"num_steps={made.num_steps}"]
     order = launch.Order(str(workloads.path(task.workload)), False, words, None)
-    source = worker.Source(task.workload, workloads.path(task.workload).read_text(), workloads.FOLDER)
+    source = jobs.Source(task.workload, workloads.path(task.workload).read_text(), workloads.FOLDER)
 
     def train(wanted: Any, num_processes: int, tile: Tile | None = None) -> np.ndarray:
         with tempfile.TemporaryDirectory(prefix="jaxexp-benchmark-") as folder:
-            job = worker.prepare(wanted, Path(folder) / "run", tile=tile, yes=True, source=source)
+            job = jobs.prepare(wanted, Path(folder) / "run", tile=tile, yes=True, source=source)
             for _ in launch.spread(job, order, num_processes):
                 pass
             dataset = worker.collect(job)

@@ -23,9 +23,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from jaxexp.engine import Compiled
+    from jaxexp.jobs import Job
     from jaxexp.plans import Batch, Tile
     from jaxexp.study import Study
-    from jaxexp.worker import Job
 
 
 def bare(study: "Study", tile: "Tile") -> Callable[[Any, Any], Any]:
@@ -124,31 +124,31 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
         repeats: How often both train it.
     """
     from benchmarks import workloads
-    from jaxexp import engine, worker
+    from jaxexp import engine, jobs
 
     study = workloads.module(workload).study
     spent = []  # of each batch of each repeat: wall and CPU seconds of jaxexp, of its program, of the scan
     with tempfile.TemporaryDirectory(prefix="jaxexp-overhead-") as folder, contextlib.ExitStack() as stack:
         began = time.perf_counter()
-        jobs = [worker.prepare(study, Path(folder) / f"run-{repeat}") for repeat in range(repeats + 1)]
-        prepared = (time.perf_counter() - began) / len(jobs)
-        tile = jobs[0].plan.tile
+        ready = [jobs.prepare(study, Path(folder) / f"run-{repeat}") for repeat in range(repeats + 1)]
+        prepared = (time.perf_counter() - began) / len(ready)
+        tile = ready[0].plan.tile
         began = time.perf_counter()
-        made = stack.enter_context(engine.compiler(jobs[0].plan, jobs[0].lowered, [0]))(0)
+        made = stack.enter_context(engine.compiler(ready[0].plan, ready[0].lowered, [0]))(0)
         compiled = time.perf_counter() - began
-        by_program, by_scan = alone(jobs[0], made), bare(study, tile)
-        for job in jobs:
+        by_program, by_scan = alone(ready[0], made), bare(study, tile)
+        for job in ready:
             with stored(job, made) as into_folder:
                 turns = [into_folder, by_program, lambda batch: [by_scan(*tile) for tile in batch.tiles]]
                 for number, batch in enumerate(job.pending):
                     seconds = {turn % 3: _seconds(turns[turn % 3], batch) for turn in range(number, number + 3)}
                     spent.append([seconds[turn] for turn in range(3)])
-    warm = np.array(spent[len(jobs[0].pending) :]).reshape(repeats, -1, 3, 2).sum(1)
+    warm = np.array(spent[len(ready[0].pending) :]).reshape(repeats, -1, 3, 2).sum(1)
     wall = np.median(warm[..., 0], axis=0)
     over, cpu_over = (np.median(warm[:, :1] / warm[:, 1:], axis=0) - 1).T
     return {
         "workload": workload,
-        "num_runs": jobs[0].plan.num_runs,
+        "num_runs": ready[0].plan.num_runs,
         "tile": f"{tile.trials}x{tile.seeds}",
         "jaxexp_seconds": float(wall[0]),
         "program_seconds": float(wall[1]),

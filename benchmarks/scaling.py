@@ -100,15 +100,15 @@ def _measure(verb: str, folder: str, trials: int, seeds: int, num_workers: int) 
         jx.load(folder)
         return {"load_seconds": time.perf_counter() - began}
     from benchmarks import many_runs
-    from jaxexp import catalog, launch, overrides, report, worker
+    from jaxexp import catalog, jobs, launch, overrides, report, worker
 
     words = [f"learning_rate=geomspace(1e-3,1,{trials // many_runs.NUM_MOMENTA})", f"seeds={seeds}"]
     loaded = catalog.load(str(FILE))
     study = overrides.apply(loaded.study, words, None)
-    source = worker.Source(loaded.name, loaded.text, FILE.parent)
+    source = jobs.Source(loaded.name, loaded.text, FILE.parent)
     order = launch.Order(str(FILE), False, words, None)
     began = time.perf_counter()
-    job = worker.prepare(study, Path(folder) / "warm" if verb == "warm" else Path(folder), yes=True, source=source)
+    job = jobs.prepare(study, Path(folder) / "warm" if verb == "warm" else Path(folder), yes=True, source=source)
     prepared = time.perf_counter()
     with contextlib.closing(launch.spread(job, order, num_workers)) as events, _timed_store() as storing:
         for _ in events:

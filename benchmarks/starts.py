@@ -22,9 +22,9 @@ IMPORTS = "import os, runpy; runpy.run_path({path!r}, run_name='imported'); os._
 FIRST = """
 import os
 from pathlib import Path
-from jaxexp import catalog, worker
+from jaxexp import catalog, jobs, worker
 loaded = catalog.load({path!r})
-job = worker.prepare(loaded.study, Path({folder!r}), source=worker.Source(loaded.name, loaded.text, Path(".")))
+job = jobs.prepare(loaded.study, Path({folder!r}), source=jobs.Source(loaded.name, loaded.text, Path(".")))
 next(event for event in worker.work(job) if isinstance(event, worker.{event}))
 os._exit(0)
 """

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from jaxexp import files, signals
 from jaxexp.engine import Segment
-from jaxexp.worker import Committed, Job
+from jaxexp.jobs import Job
+from jaxexp.worker import Committed
 
 _LINE_SECONDS = 10.0
 _MANY_PROGRAMS = 8

@@ -3,17 +3,17 @@
 import contextlib
 import time
 
-from jaxexp import devices, display, launch, signals, worker
+from jaxexp import devices, display, jobs, launch, signals
 from jaxexp.errors import Interrupted, OutOfMemoryError
+from jaxexp.jobs import Job
 from jaxexp.launch import Order
-from jaxexp.worker import Job
 
 
 def train(job: Job, order: Order, num_workers: int | None, quiet: bool) -> tuple[Job, float]:
     """Does a job and shows its progress; stops after the segment in which a signal asks for it.
 
     Args:
-        job: What `worker.prepare` gave, with a folder.
+        job: What `jobs.prepare` gave, with a folder.
         order: How worker processes find the study.
         num_workers: Processes at most; one for each core where None.
         quiet: Whether to show no progress.
@@ -30,7 +30,7 @@ def train(job: Job, order: Order, num_workers: int | None, quiet: bool) -> tuple
             return job, _train(job, order, devices.num_cores() if num_workers is None else num_workers, quiet)
         except OutOfMemoryError as problem:
             display.err.print(str(problem), markup=False)
-        job = worker.narrowed(job)  # not before the error, which holds on to the memory, is forgotten
+        job = jobs.narrowed(job)  # not before the error, which holds on to the memory, is forgotten
         display.err.print(f"going on in tiles of {job.plan.tile.trials}x{job.plan.tile.seeds}")
 
 

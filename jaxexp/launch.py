@@ -20,8 +20,9 @@ import jax
 from jaxexp import claims, devices, plans, worker
 from jaxexp.engine import Segment
 from jaxexp.errors import JaxexpError, OutOfMemoryError
+from jaxexp.jobs import Job
 from jaxexp.plans import Batch
-from jaxexp.worker import Committed, Job
+from jaxexp.worker import Committed
 
 _WORTH_SECONDS = 6.0
 """Work that must be left, by one process, before more are started: each needs about 2 s to be ready."""
@@ -92,7 +93,7 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
     None stands for a moment of waiting, while other processes have all that is left.
 
     Args:
-        job: What `worker.prepare` gave, with a folder.
+        job: What `jobs.prepare` gave, with a folder.
         order: How other processes find the study.
         num_workers: Processes at most; with 1 the calling process does everything.
     """

@@ -9,13 +9,13 @@ import numpy as np
 from jaxexp import catalog, configs, earlier, overrides, plans, store
 from jaxexp import study as studies
 from jaxexp.errors import StoreError
+from jaxexp.jobs import Source
 from jaxexp.launch import Order
 from jaxexp.plans import Plan
 from jaxexp.results import dataset
 from jaxexp.store import StoredPlan
 from jaxexp.study import Study
 from jaxexp.trials import aligned
-from jaxexp.worker import Source
 
 
 def order(record: Mapping[str, Any], seeds: int | None = None, words: Sequence[str] = ()) -> Order:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxexp import devices, engine, matching, plans, recorded, store, trees, worker
+from jaxexp import devices, engine, jobs, matching, plans, recorded, store, trees
 from jaxexp.engine import Compiled
 from jaxexp.errors import StoreError
 from jaxexp.plans import Plan
@@ -55,8 +55,8 @@ def replay(folder: Path, trial: int, seed: int) -> Replay:
     stored, row, kept = _found(folder, trial, seed)
     plan = recorded.run_plan(folder, stored, row, seed)
     lowered = {0: engine.lower(plan, 0)}
-    now = worker.record_of(plan, recorded.source(store.record(folder)))
-    matching.check_same(folder, now, worker.digests(plan, lowered), allow_mixed=True)
+    now = jobs.record_of(plan, recorded.source(store.record(folder)))
+    matching.check_same(folder, now, jobs.digests(plan, lowered), allow_mixed=True)
     devices.use_compile_cache()
     (batch,) = plans.batches(plan)
     with engine.compiler(plan, lowered, [0]) as program:

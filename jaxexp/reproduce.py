@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import devices, files, matching, recorded, statistics, store, worker
+from jaxexp import devices, files, jobs, matching, recorded, statistics, store
 from jaxexp.errors import StoreError
+from jaxexp.jobs import Job
 from jaxexp.plans import Tile
 from jaxexp.recorded import Asked
 from jaxexp.results import NOT_RUN
 from jaxexp.statistics import Comparison
 from jaxexp.trials import union
-from jaxexp.worker import Job
 
 ORDER = ("identical", "within tolerance", "equivalent", "undecided", "different")
 """The verdicts, from the best to the worst."""
@@ -102,7 +102,7 @@ def begun(folder: Path, asked: Asked, temporary: Path) -> Job:
         temporary: A folder for the results of all of them, so that what two plans share is trained once.
     """
     tile = Tile(*store.record(folder)["tile"])
-    return worker.prepare(asked.study, temporary, tile=tile, yes=True)
+    return jobs.prepare(asked.study, temporary, tile=tile, yes=True)
 
 
 def judge(folder: Path, trained: Sequence[Trained]) -> Reproduction:

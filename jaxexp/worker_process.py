@@ -41,12 +41,12 @@ def _listen(asked: queue.Queue[str]) -> None:
 
 
 def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
-    from jaxexp import catalog, engine, overrides, plans, store, worker
+    from jaxexp import catalog, engine, jobs, overrides, plans, store, worker
     from jaxexp.errors import JaxexpError, OutOfMemoryError
 
     study = overrides.chosen(catalog.load(order["path"]), order["full"], order["words"], order["samples"])
     folder = Path(order["folder"])
-    job = worker.reopen(study, folder)._replace(digests=order["digests"])
+    job = jobs.reopen(study, folder)._replace(digests=order["digests"])
     batches = {batch.name: batch for batch in plans.batches(job.plan)}
     before = worker.shorter(job)
     with engine.compiler(job.plan, job.lowered, ()) as program:

@@ -10,7 +10,7 @@ import pytest
 
 import jaxexp as jx
 from benchmarks import compare, handwritten, measurement, natural, overhead, scaling, task, workloads
-from jaxexp import engine, worker
+from jaxexp import engine, jobs
 from jaxexp.plans import Tile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +66,7 @@ def test_the_bare_loop_trains_what_jaxexp_trains_in_its_tiles(workload):
 
 def test_the_loop_around_the_program_and_that_into_a_folder_train_the_same_bits(tmp_path):
     study = small("W1")
-    job = worker.prepare(study, tmp_path / "run", tile=Tile(2, 2))
+    job = jobs.prepare(study, tmp_path / "run", tile=Tile(2, 2))
     with engine.compiler(job.plan, job.lowered, [0]) as program:
         by_program = overhead.alone(job, program(0))
         last = [by_program(batch).evaluated["test_loss"][0, 1] for batch in job.pending]  # each batch is one tile

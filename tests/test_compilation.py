@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import jaxexp as jx
-from jaxexp import engine, plans, worker
+from jaxexp import engine, jobs, plans
 from jaxexp.plans import Tile
 from jaxexp.results import OK
 
@@ -103,6 +103,6 @@ def test_an_extension_compiles_no_more_than_the_groups_that_it_needs(compilation
 
 
 def test_planning_and_preparing_compile_nothing(compilations, tmp_path):
-    job = worker.prepare(study, tmp_path, tile=Tile(30, 4))
+    job = jobs.prepare(study, tmp_path, tile=Tile(30, 4))
     assert len(job.lowered) == NUM_GROUPS
     assert compilations == []

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_studies import DIVERGING, LEARNING_RATES, NUM_SEEDS, NUM_STEPS, TILE, Trainer
 
-from jaxexp import engine, plans, worker
+from jaxexp import engine, jobs, plans, worker
 from jaxexp.results import NOT_FINITE, OK
 
 NETWORKS = ("mlp", "cnn", "lstm")
@@ -123,13 +123,13 @@ def test_resumed_from_a_checkpoint(trained, tmp_path, monkeypatch, stop_after):
     monkeypatch.setattr(engine, "compiler", lambda *plan: contextlib.nullcontext(lambda group: trainer.made))
     trainer.made.tile_steps = 2  # three segments a tile
     study = tiny_studies.study(trainer.name, rates)
-    events = worker.work(worker.prepare(study, tmp_path, tile=TILE), keep_state=True)
+    events = worker.work(jobs.prepare(study, tmp_path, tile=TILE), keep_state=True)
     before = list(itertools.islice(events, stop_after))
     events.close()
     assert all(isinstance(event, engine.Segment) for event in before)
     assert len(_checkpoints(tmp_path)) == 1
 
-    job = worker.prepare(study, tmp_path, tile=TILE)
+    job = jobs.prepare(study, tmp_path, tile=TILE)
     *segments, last = worker.work(job, keep_state=True)
     assert len(segments) == 12 - stop_after
     assert isinstance(last, worker.Committed)

@@ -6,8 +6,9 @@ import signal
 
 import pytest
 
-from jaxexp import catalog, launch, worker
+from jaxexp import catalog, jobs, launch, worker
 from jaxexp.errors import JaxexpError
+from jaxexp.plans import Tile
 from jaxexp.worker import Committed
 
 EXPERIMENT = '''"""A walk."""
@@ -46,14 +47,14 @@ def chunks(folder):
 @pytest.fixture
 def alone(order, tmp_path):
     study = catalog.load(order.path).study
-    worker.run(study, tmp_path / "alone", tile=launch.worker.Tile(1, 2))
+    worker.run(study, tmp_path / "alone", tile=Tile(1, 2))
     return chunks(tmp_path / "alone")
 
 
 def shared(order, folder, monkeypatch, on_event=lambda number: None):
     monkeypatch.setattr(launch, "_WORTH_SECONDS", 0.0)
     monkeypatch.setattr(launch, "_MEASURE_SECONDS", 0.0)
-    job = worker.prepare(catalog.load(order.path).study, folder, tile=worker.Tile(1, 2))
+    job = jobs.prepare(catalog.load(order.path).study, folder, tile=Tile(1, 2))
     by_others = 0
     for number, event in enumerate(launch.spread(job, order, 2)):
         by_others += isinstance(event, Committed) and event.result is None
@@ -102,7 +103,7 @@ def test_afterwards_the_process_may_use_all_cores_again(order, tmp_path, monkeyp
 
 @pytest.mark.parametrize("seed", range(3))
 def test_batches_taken_in_any_order_write_the_same_bytes(order, alone, tmp_path, seed):
-    job = worker.prepare(catalog.load(order.path).study, tmp_path / "shuffled", tile=worker.Tile(1, 2))
+    job = jobs.prepare(catalog.load(order.path).study, tmp_path / "shuffled", tile=Tile(1, 2))
     batches = list(job.pending)
     random.Random(seed).shuffle(batches)
     assert [event.batch.name for event in worker.work(job, batches) if isinstance(event, Committed)] == [

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxexp as jx
-from jaxexp import catalog, devices, engine, files, plans, store, worker
+from jaxexp import catalog, devices, engine, files, jobs, plans, store, worker
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.plans import Tile
 from jaxexp.results import NOT_RUN, OK
@@ -76,13 +76,13 @@ study = jx.Study(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from jaxexp import catalog, engine, worker
+from jaxexp import catalog, engine, jobs, worker
 from jaxexp.plans import Tile
 
 path, folder, events_to_live = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 worker.CHECKPOINT_SECONDS = 0
 engine._adapted = lambda *timing: 3
-job = worker.prepare(catalog.load(path).study, folder, tile=Tile(2, 2))
+job = jobs.prepare(catalog.load(path).study, folder, tile=Tile(2, 2))
 for number, event in enumerate(worker.work(job, keep_state=True), 1):
     if number == events_to_live:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -113,8 +113,8 @@ def load(folder: Path, text: str = WALK) -> catalog.Loaded:
     return catalog.load(str(folder / "walk.py"))
 
 
-def source(loaded: catalog.Loaded) -> worker.Source:
-    return worker.Source(loaded.name, loaded.text, loaded.path.parent)
+def source(loaded: catalog.Loaded) -> jobs.Source:
+    return jobs.Source(loaded.name, loaded.text, loaded.path.parent)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> jx.Study:
 
 def finish(study: jx.Study, folder: Path) -> list[tuple[int, int]]:
     """Trains what is left, and returns the runs (trial, seed) that were trained for it."""
-    events = worker.work(worker.prepare(study, folder, tile=TILE), keep_state=True)
+    events = worker.work(jobs.prepare(study, folder, tile=TILE), keep_state=True)
     results = [event.result for event in events if isinstance(event, worker.Committed) and event.result]
     return [(int(t), int(s)) for result in results for t, s in zip(result.trial, result.seed, strict=True)]
 
@@ -196,7 +196,7 @@ def _fatal_at(fatal: int) -> Any:
 
 
 def test_a_folder_is_read_while_it_is_being_written(tmp_path, study):
-    events = worker.work(worker.prepare(study, tmp_path / "run", tile=TILE))
+    events = worker.work(jobs.prepare(study, tmp_path / "run", tile=TILE))
     committed = next(event for event in events if isinstance(event, worker.Committed))
     dataset = jx.load(tmp_path / "run")
     events.close()
@@ -262,7 +262,7 @@ def test_extended_runs_have_the_bits_of_a_run_alone(tmp_path, study):
 
 def steps_done(study: Any, folder: Path) -> int:
     """Trains what is left of a study and returns how many steps of a tile that took."""
-    events = list(worker.work(worker.prepare(study, folder)))
+    events = list(worker.work(jobs.prepare(study, folder)))
     return sum(event.num_steps * event.num_tiles for event in events if isinstance(event, engine.Segment))
 
 
@@ -313,7 +313,7 @@ def test_states_of_keys_and_of_small_floats_go_on_after_a_stop_and_with_more_ste
     short = study.replace(experiment=jx.Experiment(init, step, None), sweep=sweep, **steps)
     longer = short.replace(num_steps=16)
     monkeypatch.setattr(engine, "_adapted", lambda *timing: 3)
-    events = worker.work(worker.prepare(longer, tmp_path / "stopped", tile=TILE))
+    events = worker.work(jobs.prepare(longer, tmp_path / "stopped", tile=TILE))
     next(events), next(events)
     events.close()
     assert list((tmp_path / "stopped" / "checkpoints").iterdir())
@@ -342,7 +342,7 @@ def test_a_checkpoint_of_another_version_is_not_gone_on_from(tmp_path, study, mo
     elsewhere = {**there, "versions": {**there["versions"], "jax": "0.9.0"}}
     monkeypatch.setattr(engine, "_adapted", lambda *timing: 3)
     monkeypatch.setattr(devices, "environment", lambda: elsewhere)
-    events = worker.work(worker.prepare(study, tmp_path, tile=TILE))
+    events = worker.work(jobs.prepare(study, tmp_path, tile=TILE))
     next(events)
     events.close()
     assert list((tmp_path / "checkpoints").iterdir())
@@ -350,7 +350,7 @@ def test_a_checkpoint_of_another_version_is_not_gone_on_from(tmp_path, study, mo
     assert (
         sum(
             event.num_steps * event.num_tiles
-            for event in worker.work(worker.prepare(study, tmp_path, allow_mixed=True))
+            for event in worker.work(jobs.prepare(study, tmp_path, allow_mixed=True))
             if isinstance(event, engine.Segment)
         )
         == 8 * 20
@@ -358,8 +358,8 @@ def test_a_checkpoint_of_another_version_is_not_gone_on_from(tmp_path, study, mo
 
 
 def test_what_was_trained_is_not_put_into_a_folder_that_was_started_over(tmp_path, study):
-    job = worker.prepare(study, tmp_path / "run", tile=TILE)
-    worker.prepare(study.replace(seeds=2), tmp_path / "run", tile=TILE, fresh=True)
+    job = jobs.prepare(study, tmp_path / "run", tile=TILE)
+    jobs.prepare(study.replace(seeds=2), tmp_path / "run", tile=TILE, fresh=True)
     with pytest.raises(StoreError, match="was started over meanwhile"):
         for _ in worker.work(job):
             pass
@@ -367,7 +367,7 @@ def test_what_was_trained_is_not_put_into_a_folder_that_was_started_over(tmp_pat
 
 
 def test_a_worker_trains_no_other_program_than_was_asked_for(tmp_path, study):
-    job = worker.prepare(study, tmp_path, tile=TILE)
+    job = jobs.prepare(study, tmp_path, tile=TILE)
     changed = {name: {**digests, "program": "other"} for name, digests in job.digests.items()}
     with pytest.raises(MismatchError, match="have changed since"):
         next(worker.work(job._replace(digests=changed)))
@@ -443,7 +443,7 @@ def test_another_number_of_threads_is_refused_with_the_setting(tmp_path, study):
     (tmp_path / "run.json").write_bytes(files.sealed_json(record | {"threads": 7}))
     with pytest.raises(MismatchError, match=r"set NPROC=7; or go on with --allow-mixed.*\nthreads: 7 -> 1"):
         jx.run(study, tmp_path)
-    job = worker.prepare(study, tmp_path, allow_mixed=True)
+    job = jobs.prepare(study, tmp_path, allow_mixed=True)
     assert job.num_done == job.plan.num_runs
 
 

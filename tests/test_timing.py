@@ -7,7 +7,7 @@ import jax
 import pytest
 import tiny_studies
 
-from jaxexp import plans, timing, worker
+from jaxexp import jobs, plans, timing
 from jaxexp.plans import Plan, Tile
 
 
@@ -74,6 +74,6 @@ def test_a_damaged_answer_is_found_again(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_folder_keeps_its_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     told(monkeypatch, {Tile(1, 1): 0.5})
     study, folder = planned().study, tmp_path / "run"
-    assert worker.prepare(study, folder, tile=Tile(2, 2)).plan.tile == Tile(2, 2)
-    assert worker.prepare(study, folder).plan.tile == Tile(2, 2)
-    assert worker.prepare(study, tmp_path / "other").plan.tile == Tile(1, 1)
+    assert jobs.prepare(study, folder, tile=Tile(2, 2)).plan.tile == Tile(2, 2)
+    assert jobs.prepare(study, folder).plan.tile == Tile(2, 2)
+    assert jobs.prepare(study, tmp_path / "other").plan.tile == Tile(1, 1)

@@ -332,7 +332,7 @@ def _train(
     """Trains the seeds of the arms' trials that are not there yet, and returns the folder's results."""
     import numpy as np
 
-    from jaxexp import display, foreground, overrides, recorded, stages, worker
+    from jaxexp import display, foreground, jobs, overrides, recorded, stages, worker
     from jaxexp.comparisons import arms
     from jaxexp.results import NOT_RUN
 
@@ -348,7 +348,7 @@ def _train(
         )
     for order in orders:
         study = overrides.chosen(catalog.load(order.path), order.full, order.words, order.samples)
-        job = worker.prepare(study, folder, yes=wish.yes, source=recorded.source(record), allow_mixed=wish.allow_mixed)
+        job = jobs.prepare(study, folder, yes=wish.yes, source=recorded.source(record), allow_mixed=wish.allow_mixed)
         foreground.train(job, order, wish.workers, wish.quiet)
     return worker.load(folder)
 

@@ -30,7 +30,7 @@ from jaxexp.commands.options import (
 from jaxexp.errors import StudyError
 
 if TYPE_CHECKING:
-    from jaxexp.worker import Job
+    from jaxexp.jobs import Job
 
 
 def list_experiments(as_json: Json = False) -> None:
@@ -131,13 +131,13 @@ def run(
         if dry_run:
             _print_plan(study, tile, yes, as_json)
             return
-        from jaxexp import display, foreground, launch, plans, worker
+        from jaxexp import display, foreground, jobs, launch, plans
 
         given = "" if loaded.path.parent == Path(catalog.FOLDER) or loaded.path.is_absolute() else str(loaded.path)
-        source = worker.Source(
+        source = jobs.Source(
             loaded.name, loaded.text, loaded.path.resolve().parent, full, given, tuple(words or ()), samples
         )  # fmt: skip
-        job = worker.prepare(
+        job = jobs.prepare(
             study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source, shard=_shard(shard),
             allow_mixed=allow_mixed,
         )  # fmt: skip
@@ -149,7 +149,7 @@ def run(
             display.many_programs(plans.summary(job.plan), display.err)
         order = launch.Order(str(loaded.path), full, words or [], samples)
         job, seconds = foreground.train(job, order, workers, quiet)
-        left = worker.num_left(job)
+        left = jobs.num_left(job)
         if left:
             display.err.print(f"part {shard} is done; {left:,} runs are left to the others: jaxexp status {folder}")
             if as_json:

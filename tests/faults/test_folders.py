@@ -16,7 +16,7 @@ import pytest
 import studies
 
 import jaxexp as jx
-from jaxexp import files, replay, store, upkeep, worker
+from jaxexp import files, jobs, replay, store, upkeep, worker
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.plans import Tile
 from jaxexp.results import NOT_FINITE, OK
@@ -224,7 +224,7 @@ def test_one_lane_of_a_thousand_diverges_and_the_other_999_have_the_bits_of_a_sw
     (where,) = upkeep.state(tmp_path / "run")["first_not_finite"]
     assert (where["trial"], where["seed"]) == (lane, 0)
     monkeypatch.setattr(replay.recorded, "study", lambda record: study)
-    monkeypatch.setattr(replay.recorded, "source", lambda record: worker.Source())
+    monkeypatch.setattr(replay.recorded, "source", lambda record: jobs.Source())
     replayed = replay.replay(tmp_path / "run", lane, 0)
     assert (replayed.not_finite_step, replayed.differing) == (where["step"], [])
 
@@ -232,7 +232,7 @@ def test_one_lane_of_a_thousand_diverges_and_the_other_999_have_the_bits_of_a_sw
 def test_a_run_that_was_asked_for_more_steps_is_not_done_by_its_fewer(tmp_path):
     study = studies.walk(num_seeds=3, num_steps=20).replace(sweep=jx.grid(rate=(0.1, 0.5, 0.9)))
     worker.run(study, tmp_path)
-    longer = worker.prepare(study.replace(num_steps=40, sweep=jx.grid(rate=(0.1, 0.5))), tmp_path)
+    longer = jobs.prepare(study.replace(num_steps=40, sweep=jx.grid(rate=(0.1, 0.5))), tmp_path)
     state = upkeep.state(tmp_path)
     assert (state["runs"], state["ok"], state["not_run"]) == (9, 3, 6)  # of the rate .9 no more was asked
     for _ in worker.work(longer):
@@ -245,7 +245,7 @@ def test_a_run_that_was_asked_for_more_steps_is_not_done_by_its_fewer(tmp_path):
 def test_replay_has_the_same_bits_and_names_the_step(tmp_path, monkeypatch, position):
     study = studies.walk(num_seeds=4, num_steps=30, blow_up=True)
     monkeypatch.setattr(replay.recorded, "study", lambda record: study)
-    monkeypatch.setattr(replay.recorded, "source", lambda record: worker.Source())
+    monkeypatch.setattr(replay.recorded, "source", lambda record: jobs.Source())
     found = worker.run(study, tmp_path / "run", tile=Tile(3, 4))
     seen = replay.replay(tmp_path / "run", position, 3)
     assert seen.differing == []
@@ -346,16 +346,16 @@ def test_an_edit_re_runs_what_it_changes_and_no_more(tmp_path, edit):
     old, new, expected = EDITS[edit]
     path = tmp_path / "edited.py"
     path.write_text(SOURCE)
-    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", SOURCE))
+    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=jobs.Source("edited", SOURCE))
     assert old in SOURCE
     path.write_text(SOURCE.replace(old, new))
-    study, source = catalog.load(str(path)).study, worker.Source("edited", path.read_text())
+    study, source = catalog.load(str(path)).study, jobs.Source("edited", path.read_text())
     if expected is None:
         with pytest.raises(MismatchError, match=r"was trained (by another program|on other data)") as problem:
-            worker.prepare(study, tmp_path / "run", source=source)
+            jobs.prepare(study, tmp_path / "run", source=source)
         assert "--fresh" in str(problem.value)
     else:
-        job = worker.prepare(study, tmp_path / "run", source=source)
+        job = jobs.prepare(study, tmp_path / "run", source=source)
         assert job.plan.num_runs - job.num_done == expected
 
 
@@ -375,15 +375,15 @@ def test_other_static_values_alone_do_not_hide_that_the_code_has_changed(tmp_pat
 
     path = tmp_path / "edited.py"
     path.write_text(SOURCE)
-    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", SOURCE))
+    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=jobs.Source("edited", SOURCE))
     text = SOURCE
     for old, new in edits:
         assert old in text
         text = text.replace(old, new)
     path.write_text(text)
-    study, source = catalog.load(str(path)).study, worker.Source("edited", text)
+    study, source = catalog.load(str(path)).study, jobs.Source("edited", text)
     with pytest.raises(MismatchError, match=refused) as problem:
-        worker.prepare(study, tmp_path / "run", source=source)
+        jobs.prepare(study, tmp_path / "run", source=source)
     assert "--fresh" in str(problem.value)
     assert len(list((tmp_path / "run" / "plans").iterdir())) == 1
 
@@ -397,16 +397,16 @@ def test_what_only_a_group_that_is_not_asked_for_trains_may_not_change(tmp_path,
 
     path = tmp_path / "edited.py"
     path.write_text(GROUPS.replace("WIDTHS", "(1, 2)"))
-    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", path.read_text()))
+    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=jobs.Source("edited", path.read_text()))
     text = GROUPS.replace("WIDTHS", widths)
     power = "** (4 if params.shape[0] == 2 else 2)"
     path.write_text(text.replace("** 2", power) if changed else text)
-    study, source = catalog.load(str(path)).study, worker.Source("edited", path.read_text())
+    study, source = catalog.load(str(path)).study, jobs.Source("edited", path.read_text())
     if not changed:
-        assert worker.prepare(study, tmp_path / "run", source=source).num_done == 0
+        assert jobs.prepare(study, tmp_path / "run", source=source).num_done == 0
         return
     with pytest.raises(MismatchError, match=r"by another program \(group width=2\)"):
-        worker.prepare(study, tmp_path / "run", source=source)
+        jobs.prepare(study, tmp_path / "run", source=source)
 
 
 def test_a_changed_constant_is_shown(tmp_path):
@@ -414,12 +414,10 @@ def test_a_changed_constant_is_shown(tmp_path):
 
     path = tmp_path / "edited.py"
     path.write_text(SOURCE)
-    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", SOURCE))
+    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=jobs.Source("edited", SOURCE))
     path.write_text(SOURCE.replace("** 2", "** 4"))
     with pytest.raises(MismatchError, match=r"-    squares = \(params - data\) \*\* 2"):
-        worker.prepare(
-            catalog.load(str(path)).study, tmp_path / "run", source=worker.Source("edited", path.read_text())
-        )
+        jobs.prepare(catalog.load(str(path)).study, tmp_path / "run", source=jobs.Source("edited", path.read_text()))
 
 
 def test_another_machine_is_refused_or_recorded_in_each_chunk(tmp_path, monkeypatch):
@@ -429,8 +427,8 @@ def test_another_machine_is_refused_or_recorded_in_each_chunk(tmp_path, monkeypa
     monkeypatch.setattr(worker.devices, "environment", lambda: elsewhere)
     more = STUDY.replace(seeds=6)
     with pytest.raises(MismatchError, match=r"go on with --allow-mixed.*\nversions: .*0.99.0"):
-        worker.prepare(more, folder)
-    for _ in worker.work(worker.prepare(more, folder, allow_mixed=True)):
+        jobs.prepare(more, folder)
+    for _ in worker.work(jobs.prepare(more, folder, allow_mixed=True)):
         pass
     versions = {environment["versions"]["jax"] for _, environment in store.environments(folder)}
     assert versions == {there["versions"]["jax"], "0.99.0"}
@@ -442,5 +440,5 @@ def test_a_lock_that_is_a_link_is_refused_and_the_canary_not_made(tmp_path):
     (folder / "lock").unlink()
     (folder / "lock").symlink_to(tmp_path / "canary")
     with pytest.raises(StoreError, match=r"lock is no plain file"):
-        worker.prepare(STUDY.replace(seeds=6), folder)
+        jobs.prepare(STUDY.replace(seeds=6), folder)
     assert not (tmp_path / "canary").exists()

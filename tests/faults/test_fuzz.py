@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from jaxexp import catalog, claims, cli, files, store, worker
+from jaxexp import catalog, claims, cli, files, jobs, store, worker
 from jaxexp.engine import Segment
 
 WALKS = '''"""Where do walks of two kinds end?"""
@@ -110,7 +110,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cut = sorted((folder / "chunks").glob("*.npz"))[0]
         cut.unlink()
         study = catalog.load("walks").study
-        job = worker.prepare(study, folder)
+        job = jobs.prepare(study, folder)
         work = worker.work(job)
         assert isinstance(next(work), Segment)
         work.close()

@@ -12,7 +12,7 @@ import pytest
 import studies
 
 import jaxexp as jx
-from jaxexp import claims, store, worker
+from jaxexp import claims, jobs, store, worker
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.plans import Tile
 
@@ -20,7 +20,7 @@ TILE = Tile(1, 1)
 SIZE = "num_trials=12, num_seeds=5, num_steps=40, side=220"
 WORK = f"""
 from pathlib import Path
-from jaxexp import files, store, worker
+from jaxexp import files, jobs, store, worker
 from jaxexp.plans import Tile
 folder, log = Path(sys.argv[1]), open(sys.argv[2], "a", buffering=1)
 CONTROL = sys.argv[3] if len(sys.argv) > 3 else ""
@@ -40,7 +40,7 @@ if CONTROL:
     import time
     files.write = half
 print("ready", flush=True)
-job = worker.prepare(studies.walk({SIZE}), folder, tile=Tile(1, 1))
+job = jobs.prepare(studies.walk({SIZE}), folder, tile=Tile(1, 1))
 for event in worker.work(job):
     if isinstance(event, worker.Committed):
         log.write(event.batch.name + "\\n")
@@ -130,7 +130,7 @@ def test_a_second_study_on_the_same_folder_is_refused(tmp_path):
 def test_of_two_that_begin_at_once_one_program_is_refused(tmp_path):
     lines = """
 from pathlib import Path
-from jaxexp import errors, worker
+from jaxexp import errors, jobs, worker
 try:
     worker.run(studies.walk(3, 3, side=int(sys.argv[2])), Path(sys.argv[1]))
 except errors.MismatchError:
@@ -143,13 +143,13 @@ except errors.MismatchError:
 
 def test_fresh_is_refused_while_another_process_works(tmp_path):
     study = studies.walk(2, 2)
-    job = worker.prepare(study, tmp_path / "run", tile=TILE)
+    job = jobs.prepare(study, tmp_path / "run", tile=TILE)
     work = worker.work(job)
     next(work)
     with pytest.raises(StoreError, match="is in use: another process trains batch"):
-        worker.prepare(study, tmp_path / "run", fresh=True)
+        jobs.prepare(study, tmp_path / "run", fresh=True)
     work.close()
-    assert worker.prepare(study, tmp_path / "run", fresh=True).num_done == 0
+    assert jobs.prepare(study, tmp_path / "run", fresh=True).num_done == 0
 
 
 def test_a_claim_that_stands_still_is_taken_after_a_lease(tmp_path, monkeypatch):
@@ -200,11 +200,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_parts_of_a_run_make_the_whole(tmp_path):
     study = studies.walk(3, 3)
     for number in (1, 2, 3):
-        job = worker.prepare(study, tmp_path / "run", tile=TILE, shard=(number, 3))
+        job = jobs.prepare(study, tmp_path / "run", tile=TILE, shard=(number, 3))
         assert len(job.pending) == 3
         for _ in worker.work(job):
             pass
-        assert worker.num_left(job) == 9 - 3 * number
+        assert jobs.num_left(job) == 9 - 3 * number
     whole = worker.run(study, tmp_path / "whole", tile=TILE)
     np.testing.assert_array_equal(jx.load(tmp_path / "run")["largest"], whole["largest"])
     assert tables(tmp_path / "run") == tables(tmp_path / "whole")

@@ -9,7 +9,7 @@ import pytest
 import tiny_studies
 
 import jaxexp as jx
-from jaxexp import catalog, files, report, reproduce, store, worker
+from jaxexp import catalog, files, jobs, report, reproduce, store, worker
 from jaxexp import recorded as recorded_orders
 from jaxexp.errors import StoreError
 from jaxexp.plans import Tile
@@ -119,7 +119,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '    jx.Claim("Far.", lambda d: d.largest.isel(trial=0, eval_step=-1), jx.above(-99)),))\n'
     )
     monkeypatch.chdir(tmp_path)
-    source = worker.Source("walks", (tmp_path / "experiments" / "walks.py").read_text(), tmp_path)
+    source = jobs.Source("walks", (tmp_path / "experiments" / "walks.py").read_text(), tmp_path)
     study = catalog.load("walks").study
     found = worker.run(study, tmp_path / "run", tile=Tile(2, 2), source=source)
     report.write(tmp_path / "run", study, found)
@@ -139,7 +139,7 @@ def again(folder: Path, temporary: Path, *words: str, seeds: int | None = None) 
 def extended(folder: Path, stop_after: int | None = None, **changes: Any) -> Study:
     """The recorded study with something changed, trained into the same folder, whole or for so many batches."""
     study = catalog.load("walks").study.replace(**changes)
-    job = worker.prepare(study, folder, source=worker.Source("walks", Path("experiments/walks.py").read_text()))
+    job = jobs.prepare(study, folder, source=jobs.Source("walks", Path("experiments/walks.py").read_text()))
     for number, _event in enumerate(event for event in worker.work(job) if isinstance(event, worker.Committed)):
         if stop_after is not None and number + 1 >= stop_after:
             return study
