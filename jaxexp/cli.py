@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 
 from jaxexp import __version__, catalog, signals
-from jaxexp.commands import comparing, exporting, folders, options, repeats, reporting, training
+from jaxexp.commands import comparing, explaining, exporting, folders, options, repeats, reporting, training
 
 app = typer.Typer(
     name="jaxexp",
@@ -26,7 +26,7 @@ app = typer.Typer(
 
 _VERBS = (
     *(training.plan, training.run, folders.status, exporting.table, reporting.plot, reporting.report, reporting.check),
-    *(comparing.compare, comparing.importance, exporting.export),
+    *(comparing.compare, explaining.importance, exporting.export),
     *(repeats.replay, repeats.reproduce, folders.doctor, folders.gc, training.bench),
 )
 app.command("list")(training.list_experiments)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import figures, files, statistics, tables
+from jaxexp import files, statistics, tables
+from jaxexp.figures import saving
 from jaxexp.results import NOT_FINITE
 from jaxexp.statistics import Verdict
 from jaxexp.study import Study
@@ -49,7 +50,7 @@ def write(folder: Path, study: Study, dataset: Any) -> Report:
     statements = files.text_array([claim.statement for claim in study.claims])
     arrays |= {"statements": statements, "num_steps": np.asarray(study.num_steps)}
     files.write(folder / "claims.npz", files.npz_bytes(arrays))
-    saved = figures.save(dataset, study.figures, folder / "figures")
+    saved = saving.save(dataset, study.figures, folder / "figures")
     rows = tables.rows(dataset, shown=tables.headline(dataset))
     return Report(rows, verdicts, saved, int((dataset["status"].values == NOT_FINITE).sum()))
 

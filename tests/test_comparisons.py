@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 import jaxexp as jx
 from jaxexp import catalog, cli, comparisons, overrides, recorded, stages, statistics, store
 from jaxexp import study as studies
-from jaxexp.commands import comparing
+from jaxexp.commands import comparing, explaining
 from jaxexp.comparisons import arms
 from jaxexp.errors import StudyError
 
 app = typer.Typer()
-for verb in (comparing.compare, comparing.importance):
+for verb in (comparing.compare, explaining.importance):
     app.command()(verb)
 
 

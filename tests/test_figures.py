@@ -6,7 +6,7 @@ from made_results import made
 
 from jaxexp import figures
 from jaxexp.errors import StudyError
-from jaxexp.figures import levels
+from jaxexp.figures import levels, saving
 from jaxexp.pages import vector
 
 RATES, HIDDEN = (0.001, 0.01, 0.1), (8, 16)
@@ -159,7 +159,7 @@ def test_each_kind_names_a_metric_that_is_missing(kind):
 @pytest.mark.parametrize("kind", figures.KINDS)
 def test_each_kind_is_saved_and_says_what_is_left_out(kind, tmp_path):
     dataset = grid(lost=[(0, 1)], waiting=[(5, 0)])
-    path = figures.save_kind(dataset, kind, "loss", tmp_path / "figures")
+    path = saving.save_kind(dataset, kind, "loss", tmp_path / "figures")
     assert path.name == f"{kind}-loss.png"
     assert path.stat().st_size > 5000
     heading = figures.KINDS[kind](dataset, "loss").get_suptitle()
@@ -183,7 +183,7 @@ def test_what_cannot_be_drawn_says_why():
 def test_a_dollar_sign_is_no_formula(tmp_path):
     dataset = made({"optimizer": ["$a", "b$", r"$\frac"], "hidden": [1, 2, 3]}, names=("a$b",))
     for kind in ("curves", "sensitivity", "differences", "parallel"):
-        assert figures.save_kind(dataset, kind, None, tmp_path).stat().st_size > 5000
+        assert saving.save_kind(dataset, kind, None, tmp_path).stat().st_size > 5000
 
 
 # Levels

@@ -45,6 +45,8 @@ AllowMixed = Annotated[
     bool, typer.Option("--allow-mixed", help="Go on with a run of another machine or JAX, whose bits may differ.")
 ]
 Metric = Annotated[str | None, typer.Option(help="Show this metric alone.")]
+ScoreMetric = Annotated[str | None, typer.Option(help="The metric; that which a table shows first where none is said.")]
+ScoreAt = Annotated[int | None, typer.Option(help="After this many steps; the last where nothing is said.")]
 At = Annotated[int | None, typer.Option(help="Show the evaluation after this many steps.")]
 By = Annotated[str | None, typer.Option(help="Sort by this column; -COLUMN for descending.")]
 Limit = Annotated[int, typer.Option(min=1, help="Rows to show.")]

@@ -161,15 +161,16 @@ def plot(
 
 
 def _plotted(folder: Path, kind: str | None, metric: str | None) -> list[Path]:
-    from jaxexp import figures, recorded, store, worker
+    from jaxexp import recorded, store, worker
+    from jaxexp.figures import saving
 
     dataset = worker.load(folder)
     if kind is not None:
-        return [figures.save_kind(dataset, kind, metric, folder / "figures")]
+        return [saving.save_kind(dataset, kind, metric, folder / "figures")]
     record: dict[str, Any] = store.record(folder)
     known = {entry.name for entry in catalog.entries()}
     drawings = recorded.study(record).figures if record["experiment"] in known else ()
-    return figures.save(dataset, drawings, folder / "figures")
+    return saving.save(dataset, drawings, folder / "figures")
 
 
 def check(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:

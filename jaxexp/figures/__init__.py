@@ -4,17 +4,14 @@ A study's own figures say more; these need nothing but the results. Seeds are th
 that are not finite are counted and left out; what is too much for the eye is aggregated, and the figure says so.
 """
 
-import io
 import math
-import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxexp import files, tables
+from jaxexp import tables
 from jaxexp.errors import StudyError
 from jaxexp.figures import coordinates, levels
 from jaxexp.results import NOT_FINITE, NOT_RUN
@@ -255,57 +252,6 @@ def rows(axes: Any, values: Mapping[str, Any]) -> None:
 def heading(dataset: Any, statistic: str = "mean") -> str:
     """Returns what a figure says of its numbers: the statistic, the seeds, and how many runs are left out."""
     return f"{statistic} and 95 % interval over n = {dataset.sizes['seed']} seeds; {_left_out(dataset)}"
-
-
-def save(dataset: Any, drawings: Sequence[Callable[[Any], Any]], folder: Path) -> list[Path]:
-    """Draws figures and saves each as `<function's name>.png`; learning curves where there is none to draw.
-
-    Args:
-        dataset: Results.
-        drawings: Functions of the dataset that return a matplotlib figure.
-        folder: Where to; made where it is missing.
-
-    Returns:
-        The files.
-
-    Raises:
-        StoreError: If the folder cannot be written.
-    """
-    files.make_folder(folder, own=True)
-    saved = []
-    for draw in drawings or (learning_curves,):
-        path = folder / f"{draw.__name__}.png"
-        _write(draw(dataset), path)
-        saved.append(path)
-    return saved
-
-
-def save_kind(dataset: Any, kind: str, metric: str | None, folder: Path) -> Path:
-    """Draws one of `KINDS` and saves it as `<kind>.png`, or `<kind>-<metric>.png`.
-
-    Args:
-        dataset: Results.
-        kind: Which.
-        metric: Of which metric; the first of evaluation where None.
-        folder: Where to; made where it is missing.
-
-    Raises:
-        StudyError: If there is no such metric, or nothing of this kind to draw.
-        StoreError: If the folder cannot be written.
-    """
-    figure = KINDS[kind](dataset, metric)
-    files.make_folder(folder, own=True)
-    ending = "" if metric is None else re.sub(r"[^\w.-]", "_", f"-{metric}")
-    path = folder / f"{kind}{ending}.png"
-    _write(figure, path)
-    return path
-
-
-def _write(figure: Any, path: Path) -> None:
-    """Writes a picture whole or not at all, in place of whatever had its name: never through a link."""
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=130, format="png")
-    files.write(path, picture.getvalue())
 
 
 def _plain(text: str) -> str:
