@@ -76,15 +76,14 @@ def cnn(
         _check(images)
         *convolutions, dense = params
         dtype = jnp.result_type(images, dense["kernel"])
-        units = jnp.moveaxis(images, -1, 0).astype(dtype)  # [channels, n, height, width]
+        units = images.transpose(3, 1, 2, 0).astype(dtype)  # [channels, height, width, n]
         for layer, step in zip(convolutions, steps, strict=True):
             around = _neighbourhoods(units, step)
             kernel = layer["kernel"].reshape(-1, layer["kernel"].shape[-1]).T
             outputs = kernel @ around.reshape(len(around), -1)
             outputs = activation(outputs + jnp.broadcast_to(layer["bias"][:, None], outputs.shape))
             units = outputs.reshape(-1, *around.shape[1:])
-        count, num_images, height, width = units.shape
-        features = units.transpose(2, 3, 0, 1).reshape(height * width * count, num_images)
+        features = units.transpose(1, 2, 0, 3).reshape(-1, len(images))
         outputs = dense["kernel"].T @ features
         return (outputs + jnp.broadcast_to(dense["bias"][:, None], outputs.shape)).T
 
@@ -100,16 +99,31 @@ def _check(images: jax.Array) -> None:
 
 
 def _neighbourhoods(units: jax.Array, step: int) -> jax.Array:
-    """The 3 x 3 pixels around every `step`-th pixel of [channels, n, height, width], as [9 channels, n, h, w].
+    """The 3 x 3 pixels around every `step`-th pixel of [channels, height, width, n], as [9 channels, h, w, n].
 
     What lies outside is 0, and as many rows are added at either end as flax's "SAME" adds.
     """
-    sizes = [-(-side // step) for side in units.shape[2:]]
-    missing = [max(0, (size - 1) * step + _SIDE - side) for size, side in zip(sizes, units.shape[2:], strict=True)]
-    framed = jnp.pad(units, ((0, 0), (0, 0), *((less // 2, less - less // 2) for less in missing)))
-    (height, width), shifted = sizes, []
+    (height, width), shifted = [-(-side // step) for side in units.shape[1:3]], []
+    planes = _planes(units, step, (height, width))
     for row, column in itertools.product(range(_SIDE), repeat=2):
-        shifted.append(
-            framed[:, :, row : row + (height - 1) * step + 1 : step, column : column + (width - 1) * step + 1 : step]
-        )
+        top, left = row // step, column // step
+        shifted.append(planes[row % step][column % step][:, top : top + height, left : left + width])
     return jnp.concatenate(shifted)
+
+
+def _planes(units: jax.Array, step: int, sizes: tuple[int, int]) -> list[list[jax.Array]]:
+    """Framed units, dealt by row and column modulo `step`: all that a tap sees of them is a stretch of one plane.
+
+    Slices with strides would be the same; but of those XLA computes gradients slowly, of splits it joins them.
+    """
+    frame = []
+    for size, side in zip(sizes, units.shape[1:3], strict=True):
+        before = max(0, (size - 1) * step + _SIDE - side) // 2
+        frame.append((before, (size + (_SIDE - 1) // step) * step - before - side))
+    framed = jnp.pad(units, ((0, 0), *frame, (0, 0)))
+    channels, height, width, num_images = framed.shape
+    dealt = framed.reshape(channels, height // step, step, width // step, step, num_images)
+    return [
+        [plane.squeeze((2, 4)) for plane in jax.lax.split(rows, (1,) * step, axis=4)]
+        for rows in jax.lax.split(dealt, (1,) * step, axis=2)
+    ]

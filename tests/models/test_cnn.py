@@ -28,7 +28,7 @@ def _as_flax(params):
 
 @pytest.mark.parametrize(
     ("size", "channels", "strides"),
-    [((8, 8, 1), (8, 16), (1, 2)), ((7, 5, 2), (3, 4), (2, 1)), ((9, 6, 3), (4,), (3,))],
+    [((8, 8, 1), (8, 16), (1, 2)), ((7, 5, 2), (3, 4), (2, 1)), ((9, 6, 3), (4,), (3,)), ((9, 3, 1), (4, 2), (4, 1))],
 )
 def test_value_and_gradient_are_flax_s(size, channels, strides):
     images = jax.random.normal(jax.random.key(0), (6, *size))
