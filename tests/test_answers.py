@@ -111,7 +111,7 @@ def test_a_table_with_anything_wrong_is_found(change):
 
 def test_the_table_of_reproductions_says_what_their_records_say():
     lines = re.findall(
-        r"^\| (\w+) \| \*\*(.+?)\*\*.*? \| \*\*(.+?)\*\*.*? \| \*\*(.+?)\*\*",
+        r"^\| (\w+) \| \*\*(.+?)\*\*.*? \| \*\*(.+?)\*\*.*? \| (?:\*\*(.+?)\*\*|not run)",
         (ROOT / "docs" / "reproduce.md").read_text(),
         re.M,
     )
@@ -119,11 +119,8 @@ def test_the_table_of_reproductions_says_what_their_records_say():
     for name, *printed in lines:
         records = sorted((ROOT / "results" / name / "reference" / "reproductions").glob("*.json"))
         found = [json.loads(path.read_text()) for path in records]
-        assert [record["verdict"] for record in found] == printed
-        assert [record["environment"]["versions"]["jax"] for record in found] == [
-            "0.10.2",
-            "0.12.0.1",
-            "0.10.2",
-        ]
+        assert [record["verdict"] for record in found] == [verdict for verdict in printed if verdict]
+        versions = [record["environment"]["versions"]["jax"] for record in found]
+        assert versions == ["0.10.2", "0.12.0.1", "0.10.2"][: len(found)]
         claims = json.loads((ROOT / "results" / name / "reference" / "claims.json").read_text())
         assert all(len(record["quantities"]) == len(claims) for record in found)
