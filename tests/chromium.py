@@ -34,7 +34,11 @@ class Chromium:
         given = (*given, f"--user-data-dir={self._profile.name}", "--disable-background-networking", "about:blank")
         redirected = ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{to_write}', "bash", *map(str, given)]
         self._process = subprocess.Popen(
-            redirected, pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            redirected,
+            pass_fds=(to_read, to_write),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TMPDIR": self._profile.name},  # where it would leave folders of its own
         )
         os.close(to_read)
         os.close(to_write)
