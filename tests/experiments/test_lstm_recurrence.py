@@ -92,7 +92,7 @@ def test_metrics_are_those_of_numpy():
 def test_the_studies_plan_a_program_for_each_net():
     default, full = jx.plan(STUDY), jx.plan(FULL)
     assert (len(default.groups), default.num_runs) == (3, 3 * 16)
-    assert (len(full.groups), full.num_runs) == (5, 5 * 32)
+    assert (len(full.groups), full.num_runs) == (5, 5 * 512)
     assert {2000, 20_000, 100_000} <= set(range(0, FULL.num_steps + 1, FULL.evaluate_every))
     assert {group.config.cosine_steps for group in full.groups} == {0, FULL.num_steps}
 
