@@ -7,7 +7,6 @@ heat or other work, meets all of them alike. Compiling and importing are over be
 import contextlib
 import json
 import os
-import platform
 import select
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from benchmarks import task as tasks
 from benchmarks.task import Task
+from jaxexp import devices
 
 ROOT = Path(__file__).resolve().parents[1]
 CAREFUL_LOOP = "careful loop"
@@ -209,12 +209,8 @@ def _row(measured: Measured) -> dict[str, Any]:
 
 
 def device() -> str:
-    """Returns the name of what this machine computes with, e.g. `cpu: AMD EPYC, 2 cores`."""
-    names = [platform.processor() or platform.machine()]
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")] or names
-    return f"cpu: {names[0]}, {len(os.sched_getaffinity(0))} cores"
+    """Returns the name of what this machine computes with, e.g. `cpu: AMD EPYC, family 25, model 17, 2 cores`."""
+    return f"cpu: {devices.processor_name()}, {len(os.sched_getaffinity(0))} cores"
 
 
 def document(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

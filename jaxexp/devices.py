@@ -56,7 +56,15 @@ def _versions() -> dict[str, str]:
 
 def _kind(device: Any) -> str:
     """The device's name; for a CPU, which JAX just calls cpu, that of the processor."""
-    return device.device_kind if device.platform != "cpu" else processor().get("model name") or platform.machine()
+    return device.device_kind if device.platform != "cpu" else processor_name()
+
+
+def processor_name() -> str:
+    """Returns the processor's name, family and model: virtual machines call several of them just AMD EPYC."""
+    known = processor()
+    numbers = {"family": known.get("cpu family"), "model": known.get("model")}
+    name = known.get("model name") or platform.machine()
+    return ", ".join([name, *(f"{which} {number}" for which, number in numbers.items() if number)])
 
 
 @functools.cache
@@ -72,6 +80,7 @@ def processor() -> Mapping[str, str]:
 
 
 _WIDE = (
+    {"vendor_id": "AuthenticAMD", "cpu family": "25", "model": "17"},  # Zen 4
     {"vendor_id": "AuthenticAMD", "cpu family": "26"},  # Zen 5
     {"vendor_id": "GenuineIntel", "cpu family": "6", "model": "207"},  # Emerald Rapids
 )
@@ -81,9 +90,9 @@ _WIDE = (
 def compiler_options() -> dict[str, Any]:
     """Returns what XLA is told for this processor: on some, vectors of 512 bits and not of 256.
 
-    Hand-written W1 runs 1.31 times as fast on AMD's Zen 5 and 1.29 times on Intel's Emerald Rapids, W2 1.19 times on
-    the former, W3 and W4 within 3 % (`benchmarks.compare`). Elsewhere, where it was not measured, XLA decides. It also
-    does where the environment's XLA_FLAGS choose a width.
+    Hand-written W1 runs 1.31 times as fast on AMD's Zen 5, 1.29 times on Intel's Emerald Rapids and 1.05 times on Zen
+    4; W2 1.19 times on Zen 5; all else within 3 % (`benchmarks.compare`). Elsewhere, where it was not measured, XLA
+    decides. It also does where the environment's XLA_FLAGS choose a width.
     """
     if jax.default_backend() != "cpu" or "xla_cpu_prefer_vector_width" in os.environ.get("XLA_FLAGS", ""):
         return {}
