@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import devices, files, jobs, matching, recorded, statistics, store
-from jaxexp.errors import StoreError
+from jaxexp import devices, files, jobs, matching, plans, recorded, statistics, store
+from jaxexp.errors import MismatchError, StoreError
 from jaxexp.jobs import Job
 from jaxexp.plans import Tile
 from jaxexp.recorded import Asked
@@ -93,16 +93,27 @@ class _Pair(NamedTuple):
     num_steps: int
 
 
-def begun(folder: Path, asked: Asked, temporary: Path) -> Job:
+def begun(folder: Path, asked: Asked, again: Path) -> Job:
     """Returns the job that trains one of a folder's plans again, in the recorded tile.
 
     Args:
         folder: The run folder, or the reference.
         asked: One of what `recorded.asked` gave.
-        temporary: A folder for the results of all of them, so that what two plans share is trained once.
+        again: A run folder for the results of all of them, so that what two plans share is trained once; what an
+            interrupted reproduction has left there is not trained anew.
+
+    Raises:
+        MismatchError: If that was trained by other code or on another machine.
+        StoreError: If it is the recorded folder itself, or holds anything else.
     """
-    tile = Tile(*store.record(folder)["tile"])
-    return jobs.prepare(asked.study, temporary, tile=tile, yes=True)
+    if again.resolve() == folder.resolve():
+        raise StoreError(f"{again} is what is to be reproduced: train again in another folder")
+    record = store.record(folder)
+    tile = Tile(*record["tile"])
+    try:
+        return jobs.prepare(asked.study, again, tile=tile, yes=True, source=recorded.source(record))
+    except MismatchError as problem:
+        raise MismatchError(f"{again} was begun otherwise: train again in another folder\n{problem}") from problem
 
 
 def judge(folder: Path, trained: Sequence[Trained]) -> Reproduction:
@@ -128,7 +139,7 @@ def judge(folder: Path, trained: Sequence[Trained]) -> Reproduction:
         same_machine=not environment,
     )
     worst = max((found.verdict for found in judged), key=ORDER.index)
-    num_runs = sum(one.job.plan.num_runs - one.job.num_done for one in trained)
+    num_runs = sum(batch.num_runs for one in trained for batch in plans.batches(one.job.plan))
     return Reproduction(worst, judged, environment + code, num_runs, not_judged, _warnings(judged, environment, code))
 
 

@@ -1,5 +1,6 @@
 """Verbs that train again: `replay` and `reproduce`."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,10 @@ def reproduce(
     out: Out = Path("results"),
     label: Label = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="The first so many seeds alone.")] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="A run folder to train in, which stays and is gone on with; a temporary one where none."),
+    ] = None,
     workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -70,9 +75,10 @@ def reproduce(
 
         everything = recorded.asked(folder, seeds, words or [])
         trained = []
-        with signals.temporary_folder("jaxexp-reproduce-") as temporary:
+        with contextlib.ExitStack() as stack:
+            again = keep or stack.enter_context(signals.temporary_folder("jaxexp-reproduce-")) / "run"
             for number, asked in enumerate(everything, 1):
-                job = reproductions.begun(folder, asked, temporary / "run")
+                job = reproductions.begun(folder, asked, again)
                 if not quiet:
                     part = f"plan {number} of {len(everything)}, " if len(everything) > 1 else ""
                     left = job.plan.num_runs - job.num_done
@@ -82,7 +88,9 @@ def reproduce(
                 try:
                     job, _ = foreground.train(job, order, most, quiet)
                 except Interrupted as stop:
-                    told = "interrupted; a reproduction keeps nothing of what it trained: start it again"
+                    if keep:
+                        raise
+                    told = "interrupted; nothing that it trained is kept (--keep FOLDER does that): start it again"
                     raise Interrupted(told, stop.number) from stop
                 trained.append(reproductions.Trained(asked, job, worker.collect(job)))
             found = reproductions.judge(folder, trained)

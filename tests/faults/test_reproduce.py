@@ -11,7 +11,7 @@ import tiny_studies
 import jaxexp as jx
 from jaxexp import catalog, files, jobs, report, reproduce, store, worker
 from jaxexp import recorded as recorded_orders
-from jaxexp.errors import StoreError
+from jaxexp.errors import MismatchError, StoreError
 from jaxexp.plans import Tile
 from jaxexp.reproduce import DIFFERENT, EQUIVALENT, IDENTICAL, UNDECIDED, WITHIN
 from jaxexp.study import Study
@@ -155,6 +155,33 @@ def test_a_run_is_reproduced_to_the_bit_and_the_record_lies_beside_it(recorded, 
     assert path == recorded / "reproductions" / "001.json"
     assert json.loads(path.read_text())["verdict"] == IDENTICAL
     assert reproduce.keep(recorded, found).name == "002.json"
+
+
+def test_an_interrupted_reproduction_goes_on_where_it_was_stopped(recorded, tmp_path):
+    (asked,) = recorded_orders.asked(recorded)
+    events = worker.work(reproduce.begun(recorded, asked, tmp_path / "again"))
+    next(event for event in events if isinstance(event, worker.Committed))
+    events.close()
+    left = reproduce.begun(recorded, asked, tmp_path / "again")
+    assert 0 < left.num_done < 15
+    found = again(recorded, tmp_path / "again")
+    assert (found.verdict, found.changed, found.num_runs) == (IDENTICAL, [], 15)
+
+
+def test_what_is_judged_is_not_trained_into_and_neither_is_anything_else(recorded, tmp_path):
+    (asked,) = recorded_orders.asked(recorded)
+    with pytest.raises(StoreError, match="is what is to be reproduced"):
+        reproduce.begun(recorded, asked, tmp_path / "experiments" / ".." / "run")
+    with pytest.raises(StoreError, match="holds other files and no run"):
+        reproduce.begun(recorded, asked, tmp_path / "experiments")
+    path = tmp_path / "again"
+    reproduce.begun(recorded, asked, path)
+    experiment = jx.Experiment(
+        asked.study.experiment.init, asked.study.experiment.step, lambda *given: {"largest": 0.0}
+    )
+    changed = asked._replace(study=asked.study.replace(experiment=experiment))
+    with pytest.raises(MismatchError, match="train again in another folder"):
+        reproduce.begun(recorded, changed, path)
 
 
 def test_a_part_of_the_seeds_is_compared_with_the_same_seeds(recorded, tmp_path):

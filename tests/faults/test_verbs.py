@@ -46,6 +46,15 @@ def test_reproduce_says_identical_and_keeps_a_record(place):
     assert longer.returncode == 0, "the evaluation after 30 steps is the recorded one"
 
 
+def test_reproduce_keeps_what_it_trained_where_it_is_told_to(place):
+    words = ("reproduce", "walks", "--quiet", "--json", "--keep")
+    records = [json.loads(jaxexp(place, *words, "results/walks/again").stdout) for _ in range(2)]
+    assert [(told["verdict"], told["runs"]) for told in records] == [("identical", 12)] * 2
+    assert json.loads(jaxexp(place, "status", "results/walks/again", "--json").stdout)["ok"] == 12
+    itself = jaxexp(place, *words, "results/walks/default")
+    assert (itself.returncode, "train again in another folder" in itself.stderr) == (2, True)
+
+
 def test_replay_says_identical(place):
     done = jaxexp(place, "replay", "walks", "--trial", "2", "--seed", "3")
     assert done.returncode == 0, done.stderr
