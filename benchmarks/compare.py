@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import measurement, workloads
 from benchmarks.measurement import CAREFUL_LOOP, Contender
+from jaxexp import signals
 
 LOOP_RUNS = {"W1": 128, "W2": 64, "W3": 64, "W4": 3}
 """Runs of the careful loop: a second or so of work, spread over the sweep; each costs the same."""
@@ -102,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"unknown here: {', '.join(sorted(unknown))}")
     chosen = quick if given.quick else contenders
-    report(measured(names, chosen=chosen, only=given.only, repeats=given.repeats, say=to_stderr), given.json)
+    with signals.listening(given.json):
+        report(measured(names, chosen=chosen, only=given.only, repeats=given.repeats, say=to_stderr), given.json)
 
 
 def to_stderr(text: str) -> None:

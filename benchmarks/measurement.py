@@ -11,7 +11,6 @@ import select
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import IO, Any, NamedTuple, cast
 
 from benchmarks import task as tasks
 from benchmarks.task import Task
-from jaxexp import devices
+from jaxexp import devices, signals
 
 ROOT = Path(__file__).resolve().parents[1]
 CAREFUL_LOOP = "careful loop"
@@ -140,14 +139,14 @@ def _started(
     """Starts all contenders, one after the other, and gives those that are ready, and rows of those that are not."""
     running: list[Measured] = []
     absent: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory(prefix="jaxexp-benchmark-") as name, contextlib.ExitStack() as stack:
+    with signals.temporary_folder("jaxexp-benchmark-") as folder, contextlib.ExitStack() as stack:
         for number, contender in enumerate(contenders):
             part = task if contender.num_runs is None else task.at_most(contender.num_runs)
             measured = Measured(contender, part, [], [], [])
             for share, core in enumerate(contender.cores or (None,)):
-                path = Path(name) / f"{number}-{share}.npz"
+                path = folder / f"{number}-{share}.npz"
                 tasks.save(part.part(seeds=slice(share, None, len(contender.cores) or 1)), path)
-                process = Process(contender, path, core, Path(name) / "cache")
+                process = Process(contender, path, core, folder / "cache")
                 stack.callback(process.close)
                 measured.processes.append(process)
             ready = [process.heard(limit_seconds) for process in measured.processes]
