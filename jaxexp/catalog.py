@@ -74,6 +74,8 @@ def load(name: str) -> Loaded:
     Raises:
         StudyError: If the file cannot be imported or has no `study`.
     """
+    from jaxexp.study import Study  # the file will import it; who only lists has no use for it
+
     path = path_of(name)
     module_name = f"{FOLDER}.{path.stem}"
     if str(Path.cwd()) not in sys.path:
@@ -88,13 +90,18 @@ def load(name: str) -> Loaded:
             spec.loader.exec_module(module)
     except JaxexpError:
         raise
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         where = traceback.extract_tb(problem.__traceback__)[-1]
-        raise StudyError(
-            f"{path} cannot be imported: {type(problem).__name__}: {problem} (line {where.lineno} of {where.filename})"
-        ) from problem
+        told = f"{path} cannot be imported: {type(problem).__name__}: {problem}"
+        # A syntax error says its own place; that of the traceback is the importer's.
+        told += "" if isinstance(problem, SyntaxError) else f" (line {where.lineno} of {where.filename})"
+        raise StudyError(told) from problem
     if not hasattr(module, "study"):
         raise StudyError(f"{path} has no study: end it with `study = jx.Study(...)`")
+    for name in ("study", "full"):
+        found = getattr(module, name, None)
+        if found is not None and not isinstance(found, Study):
+            raise StudyError(f"{path}: {name} is {found!r:.80}, no Study: write `{name} = jx.Study(...)`")
     return Loaded(path.stem, module.study, getattr(module, "full", None), path.read_text(), path)
 
 

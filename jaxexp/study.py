@@ -181,6 +181,9 @@ def check(study: Study) -> Study:
         raise StudyError(
             f"config={study.config.__name__} is a class: give one of its values, `{study.config.__name__}()`"
         )
+    for claim in study.claims:
+        if not isinstance(claim, Claim):
+            raise StudyError(f"claims have {claim!r}, which is no Claim: write `jx.Claim(statement, estimate, holds)`")
     for name in ("num_steps", "evaluate_every", "log_every"):
         count = getattr(study, name)
         if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 0 < count <= MAX_STEPS):

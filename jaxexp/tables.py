@@ -42,6 +42,20 @@ def headline(dataset: Any) -> list[str]:
     return [name for name in names if _evaluated(dataset, name)] or names
 
 
+def first_metric(dataset: Any) -> str:
+    """Returns the first of the metrics that a table shows unasked.
+
+    Raises:
+        StudyError: If there is none.
+    """
+    names = headline(dataset)
+    if not names:
+        if (dataset["status"].values != NOT_RUN).any():
+            raise StudyError("there is nothing to show: the experiment returns no metrics")
+        raise StudyError("there is no result yet: wait for the first batch, or `jaxexp run` the study")
+    return names[0]
+
+
 def steps_shown(dataset: Any, at: int | None = None) -> list[int]:
     """Returns the evaluations that a table shows: the first after training began and the last, or the one asked for.
 
@@ -101,9 +115,9 @@ def columns(
 ) -> dict[str, np.ndarray]:
     """Returns a table's columns by title: hyperparameters, counts, and each metric with its 95 % interval.
 
-    Only runs with status 0 are scored. In a group, a seed's number is the mean over its runs that are scored; the
-    statistic and the interval are taken over seeds, of which `n` have such a run. All others are counted as runs:
-    `diverged`, `stopped early` (where there is one) and `not run`.
+    Only runs with status 0 are scored. In a group, a seed's number is the mean over the group's trials, as `seed_means`
+    has it; the statistic and the interval are taken over seeds, of which `n` have such a number. Runs that are not
+    scored are counted: `diverged`, `stopped early` (where there is one) and `not run`.
 
     Args:
         dataset: Results.
@@ -145,7 +159,7 @@ def columns(
     made |= _counts(status, groups)
     for name in shown:
         for title, values in _at(dataset, name, at):
-            made |= _STATISTICS[statistic](title, _by_seed(values, status == OK, groups))
+            made |= _STATISTICS[statistic](title, seed_means(np.where(status == OK, values, np.nan), groups.sums))
     return made
 
 
@@ -192,7 +206,7 @@ def _groups(dataset: Any, names: Sequence[str]) -> _Groups:
 
 def _counts(status: np.ndarray, groups: _Groups) -> dict[str, np.ndarray]:
     """How many seeds are scored, and how many runs are not, for each group."""
-    made = {"n": (groups.sums(status == OK) > 0).sum(1)}
+    made = {"n": np.isfinite(seed_means(np.where(status == OK, 0.0, np.nan), groups.sums)).sum(1)}
     for title, code in (("diverged", NOT_FINITE), ("stopped early", STOPPED_EARLY), ("not run", NOT_RUN)):
         if code != STOPPED_EARLY or (status == code).any():
             made[title] = groups.sums(status == code).sum(1).astype(np.int64)
@@ -208,11 +222,25 @@ def _at(dataset: Any, name: str, at: int | None) -> list[tuple[str, np.ndarray]]
     return [(f"{name} @{step}", array.sel(eval_step=step).values) for step in steps_shown(dataset, at)]
 
 
-def _by_seed(values: np.ndarray, scored: np.ndarray, groups: _Groups) -> np.ndarray:
-    """For each group and seed the mean over the runs that are scored, NaN where there is none."""
-    scored = scored & np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return groups.sums(np.where(scored, values, 0)) / groups.sums(scored)
+def seed_means(values: np.ndarray, sums: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Returns for each group and seed the mean over the group's trials, float64 [group, seed].
+
+    Every seed's mean is over the same trials: those that are finite at any seed. Where one of them is not, the seed has
+    NaN: means over other trials are no replicates.
+
+    Args:
+        values: [trial, seed]; not finite where a run is not scored.
+        sums: Sums [trial, seed], or [trial, 1], over the trials of each group.
+
+    Example:
+        >>> values = np.asarray([[1.0, 2.0, 3.0], [5.0, 6.0, np.nan], [np.nan] * 3])
+        >>> seed_means(values, lambda found: found.sum(0, keepdims=True)).tolist()
+        [[3.0, 4.0, nan]]
+    """
+    finite = np.isfinite(values)
+    wanted, there = sums(np.any(finite, 1, keepdims=True)), sums(finite)
+    total = sums(np.where(finite, values, 0))
+    return np.divide(total, wanted, out=np.full(total.shape, np.nan), where=(there == wanted) & (there > 0))
 
 
 def _mean(title: str, values: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,11 +1,21 @@
-"""Experiment files are imported without the garbage collector, which is as it was afterwards."""
+"""Experiment files: what is no study is refused, and they are imported without the garbage collector."""
 
 import gc
+import sys
 
 import pytest
 
 from jaxexp import catalog
 from jaxexp.errors import StudyError
+
+STUDY = """import jaxexp as jx
+
+@jx.config
+class Config:
+    x: float = 1.0
+
+study = jx.Study(experiment=jx.from_train(lambda key, config: {"y": config.x}), config=Config())
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -16,9 +26,10 @@ def _thawed():
 
 def test_the_collector_rests_while_a_file_is_imported_and_leaves_what_is_there_alone(tmp_path):
     path = tmp_path / "resting.py"
-    path.write_text("import gc\nstudy = gc.isenabled()\n")
+    path.write_text(f"import gc\n{STUDY}enabled = gc.isenabled()\n")
     before = gc.get_freeze_count()
-    assert catalog.load(str(path)).study is False
+    catalog.load(str(path))
+    assert sys.modules["experiments.resting"].enabled is False
     assert gc.isenabled()
     assert gc.get_freeze_count() > before + 10_000
 
@@ -33,10 +44,27 @@ def test_a_file_that_fails_does_not_leave_the_collector_off(tmp_path):
 
 def test_who_had_the_collector_off_has_it_off(tmp_path):
     path = tmp_path / "off.py"
-    path.write_text("study = 1\n")
+    path.write_text(STUDY)
     gc.disable()
     try:
         catalog.load(str(path))
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("study = 3\n", "study is 3, no Study"),
+        (f"{STUDY}full = 'big'\n", "full is 'big', no Study"),
+        ("x = 1\n", "has no study"),
+        ("study = (\n", r"SyntaxError: '\(' was never closed \(odd.py, line 1\)"),
+        ("raise SystemExit(7)\n", r"SystemExit: 7 \(line 1 of .*odd.py\)"),
+    ],
+)
+def test_what_is_no_study_is_refused(tmp_path, text, told):
+    path = tmp_path / "odd.py"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=told):
+        catalog.load(str(path))

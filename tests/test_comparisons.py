@@ -120,6 +120,9 @@ def test_runs_that_diverged_are_counted_and_those_not_run_are_left_out():
     assert (found.difference.n, found.difference.excluded) == (3, 2)
     assert (found.first_diverged, found.second_diverged) == (1, 2)
     assert found.first_mean.n == found.second_mean.n == 3
+    told = comparisons.sentence(found)
+    assert told.startswith("where no run diverged, ones is higher than zeros by ")
+    assert told.endswith("3 pairs; of 5 seeds 2 are left out, for a run diverged")
 
 
 def test_what_cannot_be_compared_is_refused():

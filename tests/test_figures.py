@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_results import made
 
-from jaxexp import figures
+from jaxexp import figures, results
 from jaxexp.errors import StudyError
 from jaxexp.figures import levels, saving
 from jaxexp.pages import vector
@@ -176,8 +176,11 @@ def test_what_cannot_be_drawn_says_why():
     }.items():
         with pytest.raises(StudyError, match=why):
             figures.KINDS[kind](alone)
+    without = alone.drop_vars(["accuracy", "loss"])
+    with pytest.raises(StudyError, match="returns no metrics"):
+        figures.learning_curves(without)
     with pytest.raises(StudyError, match="there is no result yet"):
-        figures.learning_curves(alone.drop_vars(["accuracy", "loss"]))
+        figures.learning_curves(without.assign(status=without["status"] * 0 + results.NOT_RUN))
 
 
 def test_a_dollar_sign_is_no_formula(tmp_path):

@@ -188,7 +188,7 @@ def test_a_study_whose_figure_or_claim_fails_has_a_page():
     claims = (jx.Claim("it fails", broken, jx.above(0)),)
     told = Reader(page.document(subject(study=study(figures=(broken,), claims=claims)))).text
     assert "broken cannot be drawn: ZeroDivisionError: <b>no</b>" in told
-    assert "Claims cannot be judged: ZeroDivisionError: <b>no</b>" in told
+    assert "Claims cannot be judged: the claim 'it fails' cannot be estimated: ZeroDivisionError: <b>no</b>" in told
 
 
 def test_a_run_without_results_yet_has_a_page_that_is_read_again():

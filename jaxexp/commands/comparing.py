@@ -117,7 +117,7 @@ def _compare_runs(
             f"`jaxexp run {experiments[0]} --name changed`"
         )
     datasets = worker.load(first), worker.load(second)
-    metric = metric or tables.headline(datasets[0])[0]
+    metric = metric or tables.first_metric(datasets[0])
     found = comparisons.compare_runs(*datasets, metric, at, margin=margin)
     if as_json:
         trials = [{**_document(contrast), "sentence": None} for contrast in found]
@@ -156,7 +156,7 @@ def _compare_arms(
     from jaxexp import display, tables, worker
 
     dataset = worker.load(folder)
-    metric = metric or tables.headline(dataset)[0]
+    metric = metric or tables.first_metric(dataset)
     if wish is None:
         found = _judged(folder, dataset, (first, second), metric, at, margin)
     else:

@@ -45,7 +45,7 @@ def importance(
         from jaxexp import importance as importances
 
         dataset = worker.load(folder)
-        metric = metric or tables.headline(dataset)[0]
+        metric = metric or tables.first_metric(dataset)
         larger = not any(word in metric.lower() for word in _SMALLER) if larger is None else larger
         found = importances.shares(dataset, metric, at)
         averages = {swept: importances.marginal(dataset, swept, metric, at) for swept in tables.varied(dataset)}

@@ -261,10 +261,13 @@ def compare_runs(
 def _common_step(first: Any, second: Any, metric: str) -> int:
     last = [step_of(dataset, metric) for dataset in (first, second)]
     there = [set(map(int, dataset[dataset[metric].dims[-1]].values)) for dataset in (first, second)]
-    shared = there[0] & there[1]
-    if not shared:
-        raise StudyError(f"{metric} was measured at no step in both runs, which end at {last[0]} and {last[1]}")
-    return max(shared)
+    common = there[0] & there[1] if last == [0, 0] else there[0] & there[1] - {0}
+    if not common:
+        raise StudyError(
+            f"{metric} was measured at no common step but 0 of the two runs, which end at {last[0]} and {last[1]}: "
+            "train one for as long as the other, e.g. `num_steps=100`, or name a step with --at"
+        )
+    return max(common)
 
 
 def staged(contrast: Contrast, differences: Any, num_first: int) -> Contrast:
@@ -316,7 +319,7 @@ def interval(estimate: Estimate) -> str:
 
 
 def sentence(contrast: Contrast) -> str:
-    """Returns a contrast as a sentence: which arm is higher, by how much, and on how many pairs.
+    """Returns a contrast as a sentence: which arm is higher, by how much, on how many pairs, and which are left out.
 
     Example:
         >>> made = Estimate(0.25, 0.125, 0.375, 8, 0)
@@ -324,19 +327,21 @@ def sentence(contrast: Contrast) -> str:
         >>> sentence(found)
         'zeros is higher than ones by 0.25 [0.125, 0.375], 8 pairs'
     """
-    mean, low, high, n, _ = contrast.difference
+    mean, low, high, n, excluded = contrast.difference
     first, second = _names(contrast.first, contrast.second)
     if n < 2:
         return f"{first} and {second} have {n} pairs, too few to say anything: run more seeds"
     if np.isinf([low, high]).all():
         return f"{first} and {second} differ by {mean:.3g} in each of {n} pairs: without spread there is no interval"
     told, pairs = f"[{low:.3g}, {high:.3g}]", f"{n} pairs"
+    where = "where no run diverged, " if excluded else ""
+    pairs += f"; of {n + excluded} seeds {excluded} are left out, for a run diverged" if excluded else ""
     within = f"; equivalent within {contrast.margin:.3g}" if contrast.equivalent else ""
     if contrast.p_adjusted >= LEVEL:
-        return f"{first} and {second} are not told apart: difference {mean:.3g} {told}, {pairs}{within}"
+        return f"{where}{first} and {second} are not told apart: difference {mean:.3g} {told}, {pairs}{within}"
     if mean < 0:
         first, second, told = second, first, f"[{-high:.3g}, {-low:.3g}]"
-    return f"{first} is higher than {second} by {abs(mean):.3g} {told}, {pairs}{within}"
+    return f"{where}{first} is higher than {second} by {abs(mean):.3g} {told}, {pairs}{within}"
 
 
 def _names(first: str, second: str) -> tuple[str, str]:

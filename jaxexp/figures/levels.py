@@ -133,22 +133,24 @@ def combined(columns: Sequence[np.ndarray], num_trials: int) -> np.ndarray:
 
 
 def means(values: np.ndarray, codes: np.ndarray, num_levels: int) -> np.ndarray:
-    """Returns the mean over the trials of each level, seed by seed: float64 [num_levels, num_seeds].
+    """Returns the mean over the trials of each level, as `tables.seed_means`: float64 [num_levels, num_seeds].
 
     Args:
-        values: [num_trials, num_seeds]; those that are not finite are left out.
+        values: [num_trials, num_seeds].
         codes: The level of each trial, [num_trials].
-        num_levels: How many levels there are; one without finite values gets NaN.
+        num_levels: How many levels there are; one without trials gets NaN.
 
     Example:
         >>> means(np.asarray([[1.0], [3.0], [5.0]]), np.asarray([0, 0, 1]), 2).tolist()
         [[2.0], [5.0]]
     """
-    finite = np.isfinite(values)
-    total, count = np.zeros((num_levels, values.shape[1])), np.zeros((num_levels, values.shape[1]))
-    np.add.at(total, codes, np.where(finite, values, 0))
-    np.add.at(count, codes, finite)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+    def sums(found: np.ndarray) -> np.ndarray:
+        total = np.zeros((num_levels, found.shape[1]))
+        np.add.at(total, codes, found)
+        return total
+
+    return tables.seed_means(values, sums)
 
 
 def mean(values: np.ndarray) -> np.ndarray:
@@ -269,12 +271,10 @@ def known_metric(dataset: Any, metric: str | None) -> str:
     Raises:
         StudyError: If there is no such metric, or no result.
     """
-    names = tables.metrics(dataset)
-    if not names:
-        raise StudyError("there is no result yet: wait for the first batch, or `jaxexp run` the study")
+    first, names = tables.first_metric(dataset), tables.metrics(dataset)
     if metric is not None and metric not in names:
         raise StudyError(f"there is no metric {metric!r}{suggestion(metric, names)}")
-    return metric or tables.headline(dataset)[0]
+    return metric or first
 
 
 def last_values(dataset: Any, metric: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxexp import figures, files, statistics, store, tables
-from jaxexp.errors import StudyError
+from jaxexp.errors import JaxexpError, StudyError
 from jaxexp.figures import levels
 from jaxexp.pages import elements, provenance, vector
 from jaxexp.pages.elements import Markup
@@ -172,7 +172,8 @@ def _judged(subject: Subject) -> tuple[list[Verdict], str]:
     try:
         return statistics.check(subject.study, whole_seeds(subject.dataset)), ""
     except Exception as problem:  # an estimate is anyone's code, and half of a run may be missing
-        return [], f"Claims cannot be judged: {type(problem).__name__}: {problem}"
+        kind = "" if isinstance(problem, JaxexpError) else f"{type(problem).__name__}: "
+        return [], f"Claims cannot be judged: {kind}{problem}"
 
 
 def _chips(judged: Sequence[Verdict]) -> str:
@@ -212,7 +213,7 @@ def _verdicts(subject: Subject, judged: Sequence[Verdict], problem: str) -> str:
     caption = (
         "A claim holds where its whole interval lies where it has to be, is refuted where none of it does, and in both "
         f"cases p, adjusted for the number of claims, is at most {level}. Seeds are the "
-        "replicates (n); one that is left out, for it is not finite, keeps a claim from holding."
+        "replicates (n); where one is left out, for it is not finite, neither is said."
     )
     return elements.table(
         caption, titles, lines, {0: "sentence", 2: "short", 3: "short", 4: "number", 5: "number", 6: "number"}

@@ -21,10 +21,10 @@ class Verdict(NamedTuple):
         verdict: `holds`, `refuted` or `not shown`.
         estimate: Over the seeds, with the interval at the claim's own level.
         statistic: What the estimate is: `mean`, `median`, `iqm`, `share` or `constant`.
-        p: Of the verdict to which the estimate points, adjusted for the number of the study's claims; 1 where a seed
-            that is not finite stands in the way of `holds`.
-        reason: Why a claim is not shown however many the seeds are, and what to claim instead: a mean of seeds that all
-            agree, a constant of seeds that do not. Empty elsewhere.
+        p: Of the verdict to which the estimate points, adjusted for the number of the study's claims; 1 where a seed is
+            excluded.
+        reason: Why a claim is not shown however many the seeds are, and what to claim instead: seeds are excluded, a
+            mean of seeds that all agree, a constant of seeds that do not. Empty elsewhere.
     """
 
     statement: str
@@ -38,18 +38,18 @@ class Verdict(NamedTuple):
 def check(study: Study, dataset: Any) -> list[Verdict]:
     """Returns the verdict of each claim of a study, judged together.
 
-    A claim holds where the whole interval lies inside the claimed one and no seed was excluded, is refuted
-    where the two have nothing in common, and is not shown otherwise. With several claims neither is said unless the
-    p-value of it, adjusted by Holm's procedure over all claims of the study, is at most 1 - confidence too. That any
-    is wrong in at most that share of studies holds as far as the intervals do. Bounds are compared in the values' own
-    dtype: a float32 0.1 is not above 0.1.
+    A claim holds where the whole interval lies inside the claimed one, is refuted where the two have nothing in
+    common, and is not shown otherwise; nor where a seed is excluded, for the seeds that are left are chosen by their
+    outcome. With several claims neither is said unless the p-value of it, adjusted by Holm's procedure over all claims
+    of the study, is at most 1 - confidence too. That any is wrong in at most that share of studies holds as far as the
+    intervals do. Bounds are compared in the values' own dtype: a float32 0.1 is not above 0.1.
 
     Args:
         study: The study.
         dataset: Its results.
 
     Raises:
-        StudyError: If a claim's estimate gives anything but one number a seed.
+        StudyError: If a claim's estimate gives anything but one number a seed, or fails.
 
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6(2); that a
     direction is decided as well: Shaffer (1980), "Control of directional errors with stagewise multiple test
@@ -81,16 +81,20 @@ def _alone(claim: Claim, dataset: Any) -> Verdict:
     low, high = holds.low, holds.high
     inside = low < estimate.low and estimate.high < high
     apart = estimate.high <= low or estimate.low >= high
-    verdict = HOLDS if inside and not estimate.excluded else REFUTED if apart else NOT_SHOWN
-    barred = estimate.excluded and low < estimate.mean < high
-    p = 1.0 if barred else p_value(values, holds, claim.statistic)
+    verdict = NOT_SHOWN if estimate.excluded else HOLDS if inside else REFUTED if apart else NOT_SHOWN
+    p = 1.0 if estimate.excluded else p_value(values, holds, claim.statistic)
     reason = _reason(values, estimate, claim.statistic) if verdict == NOT_SHOWN else ""
     return Verdict(claim.statement, verdict, estimate, claim.statistic, p, reason)
 
 
 def _reason(values: np.ndarray, estimate: Estimate, statistic: str) -> str:
-    """Why an interval is the whole line, and what to type, where more seeds of the same kind would not help."""
+    """Why a claim is not shown, and what to type, where more seeds of the same kind would not help."""
     kept = values[np.isfinite(values)]
+    if estimate.excluded:
+        return (
+            f"{estimate.excluded} of {values.size} seeds have no finite number, and the others are no fair sample: "
+            "train so that none diverges, or claim a share of seeds (jx.share) by a number that is finite at every one"
+        )
     if kept.size < 2 or np.isfinite(estimate.low):
         return ""
     if statistic in ("mean", "iqm") and (kept == kept[0]).all():
@@ -115,14 +119,15 @@ def _with_others(alone: Verdict, adjusted: float, confidence: float) -> Verdict:
 def per_seed(claim: Claim, dataset: Any) -> Any:
     """Returns what a claim estimates for each seed, or for those that it judges by, as a DataArray [seed].
 
-    Its dtype is float32 where the estimate's is, else float64: no number loses a bit.
+    Its dtype is float32 where the estimate's is, else float64: no number loses a bit. A seed that an estimate leaves
+    out is NaN, so that it is counted.
 
     Args:
         claim: The claim.
         dataset: The study's results.
 
     Raises:
-        StudyError: If the claim estimates anything but one number a seed.
+        StudyError: If the claim estimates anything but one number a seed of the results, or its estimate fails.
 
     Example:
         >>> import xarray
@@ -131,10 +136,26 @@ def per_seed(claim: Claim, dataset: Any) -> Any:
         >>> per_seed(Claim("It is positive.", lambda dataset: dataset["y"], above(0)), results).values
         array([1., 2.])
     """
-    values = claim.estimate(dataset)
-    if tuple(values.dims) != ("seed",):
+    told = f"the claim {claim.statement!r}"
+    try:
+        values = claim.estimate(dataset)
+    except Exception as problem:  # it is anyone's code
+        raise StudyError(f"{told} cannot be estimated: {type(problem).__name__}: {problem}") from problem
+    dims = tuple(getattr(values, "dims", ()))
+    if dims != ("seed",):
+        found = f"an array over {dims}" if dims else f"a {type(values).__name__}"
         raise StudyError(
-            f"the claim {claim.statement!r} estimates an array over {tuple(values.dims)}: seeds are the replicates, so "
-            "give one number a seed (select or average the other dims)"
+            f"{told} estimates {found}: seeds are the replicates, so give one number a seed (select or average the "
+            "other dims)"
         )
+    if "seed" in dataset.coords and "seed" in values.coords:
+        seeds, own = dataset["seed"].values.tolist(), values["seed"].values.tolist()
+        if len(set(own)) < len(own) or not set(own) <= set(seeds):
+            raise StudyError(
+                f"{told} estimates {len(own)} numbers for {len(seeds)} seeds, whose labels are not those seeds, each "
+                "once: steps, trials and repeated seeds are no replicates, so select or average them within a seed"
+            )
+        values = values.reindex(seed=seeds) if len(own) < len(seeds) else values
+    elif values.sizes["seed"] != dataset.sizes["seed"]:
+        raise StudyError(f"{told} estimates {values.sizes['seed']} numbers for {dataset.sizes['seed']} seeds")
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
