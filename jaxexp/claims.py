@@ -182,7 +182,7 @@ def held(folder: Path) -> Iterator[tuple[str, bool]]:
 
 def _now(folder: Path) -> float:
     """The time by the clock that dates a folder's files; nothing where it cannot be written."""
-    probe = folder / f"{files.TEMPORARY}{uuid.uuid4().hex}"
+    probe = files.temporary_beside(folder / "probe")
     with contextlib.suppress(OSError):
         probe.touch(exist_ok=False)
         try:

@@ -70,6 +70,14 @@ def main(study: Any = None, *, full: Any = None) -> None:
     _end_with(single)
 
 
+def _hint(problem: Any) -> str:
+    """What to type where an unknown option may be meant for a hyperparameter or a count."""
+    if type(problem).__name__ != "NoSuchOption":
+        return ""
+    name = problem.option_name.strip("-").replace("-", "_")
+    return f"hyperparameters, seeds and steps are set without dashes: {name}=..., e.g. seeds=64"
+
+
 _NOT_PARSED: Any = typer.BadParameter.__bases__
 """What is raised where a line cannot be parsed; its other names differ between versions of typer."""
 
@@ -82,9 +90,12 @@ def _end_with(program: typer.Typer) -> NoReturn:
             sys.stdout.flush()
     except _NOT_PARSED as problem:
         problem.show()
+        hint = _hint(problem)
+        if hint:
+            options.say_error(hint, "")
         code = problem.exit_code
         if "--json" in sys.argv:
-            options.json_error(problem.format_message(), code)
+            options.json_error(f"{problem.format_message()}\n{hint}".strip(), code)
     except OSError as problem:
         if problem.errno not in (errno.ENOSPC, errno.EPIPE):
             raise

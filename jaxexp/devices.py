@@ -17,6 +17,8 @@ from typing import Any
 
 import jax
 
+from jaxexp.errors import StudyError
+
 _ENOUGH_BYTES = 2**50
 """What is taken to be there where nothing says how much memory there is."""
 
@@ -33,6 +35,22 @@ def use_compile_cache() -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxexp"
         jax.config.update("jax_compilation_cache_dir", str(cache))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def check() -> None:
+    """Checks that JAX finds a device.
+
+    Raises:
+        StudyError: If it does not.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as problem:  # of JAX_PLATFORMS=cuda without a plugin it asserts
+        asked = os.environ.get("JAX_PLATFORMS")
+        hint = f"; JAX_PLATFORMS={asked} asks for it: unset it, or write JAX_PLATFORMS=cpu" if asked else ""
+        raise StudyError(
+            f"JAX finds no device to train on: {str(problem) or 'its backend is not there'}{hint}"
+        ) from problem
 
 
 def environment() -> dict[str, Any]:
@@ -104,7 +122,7 @@ def compiler_options() -> dict[str, Any]:
 def num_threads() -> int:
     """Returns the threads that XLA's CPU backend computes with: the bits of long sums depend on it."""
     given = os.environ.get("NPROC", "")
-    return int(given) if given.isdigit() else len(os.sched_getaffinity(0))
+    return int(given) if given.isdecimal() else len(os.sched_getaffinity(0))
 
 
 def num_cores() -> int:

@@ -214,7 +214,7 @@ def write(
         frame = _by_number(dataset, runs) if long else _by_run(dataset, runs)
         files.write(path, _csv(frame) if to == "csv" else _parquet(frame, dataset.attrs))
         return len(runs)
-    temporary = path.with_name(f"{files.TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = files.temporary_beside(path)
     try:
         if to == "zarr":
             _zarr(dataset, temporary)

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ def write(path: Path, content: bytes) -> None:
     Raises:
         StoreError: If the folder cannot be written or the disk is full; the temporary file is removed.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -47,6 +48,11 @@ def write(path: Path, content: bytes) -> None:
         if not isinstance(problem, OSError):
             raise
         raise StoreError(f"cannot write {path}: {problem.strerror}; free space or choose another --out") from problem
+
+
+def temporary_beside(path: Path) -> Path:
+    """Returns a path in the same folder that nobody else has: processes of two machines may have one number."""
+    return path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -71,7 +77,7 @@ def make_folder(folder: Path, own: bool = False) -> None:
         raise StoreError(f"{folder} is a link, which may lead out of the run: put a folder in its place")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f"{TEMPORARY}{os.getpid()}-probe"
+        probe = temporary_beside(folder / "probe")
         probe.touch()
         probe.unlink()
     except OSError as problem:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxexp import configs, trees
+from jaxexp import configs, devices, trees
 from jaxexp import study as studies
 from jaxexp import sweep as sweeps
 from jaxexp.errors import StudyError, TooManyRunsError
@@ -140,9 +140,10 @@ def plan(study: Study, *, tile: Tile | None = None, yes: bool = False) -> Plan:
 
     Raises:
         ConfigError: If a value does not fit its field.
-        StudyError: If an experiment's function cannot be traced.
+        StudyError: If an experiment's function cannot be traced, or JAX finds no device.
         TooManyRunsError: If the study is very large and `yes` is not set.
     """
+    devices.check()
     check_size(study, yes)
     study = studies.check(study)
     trials, seeds = studies.table(study), studies.seeds(study)

@@ -86,7 +86,7 @@ def _found(folder: Path, trial: int, seed: int) -> tuple[StoredPlan, int, Result
     known = store.plans(folder)
     if not known:
         raise StoreError(f"{folder} holds a record and no results, so that there is no run to replay")
-    every = union([stored.trials for stored in known])
+    every, seeds = union([stored.trials for stored in known]), np.concatenate([stored.seeds for stored in known])
     for stored in sorted(known, key=lambda stored: -stored.steps[0]):
         rows = aligned(stored.trials, every)
         for result in store.results(folder, stored.digest):
@@ -94,7 +94,8 @@ def _found(folder: Path, trial: int, seed: int) -> tuple[StoredPlan, int, Result
             if len(where):
                 return stored, int(result.trial[where[0]]), _of_run(result, int(where[0]))
     raise StoreError(
-        f"{folder} has no run of trial {trial} with seed {seed}: its table has the trials 0 to {len(every) - 1}; "
+        f"{folder} has no run of trial {trial} with seed {seed}: its table has the trials 0 to {len(every) - 1} and "
+        f"seeds from {min(seeds)} to {max(seeds)}; "
         f"`jaxexp status {folder}` says what has run"
     )
 

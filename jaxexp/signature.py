@@ -5,6 +5,7 @@ depend on the seed alone, or on nothing, so that the engine keeps them once for 
 """
 
 import dataclasses
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -157,7 +158,14 @@ def _trace(name: str, function: Callable[..., Any], config: Any, arguments: Sequ
         static = [f"{f.name}={getattr(config, f.name)!r}" for f in configs.fields(config).values() if not f.dynamic]
         where = f" (with {', '.join(static)})" if static else ""
         told = f"{type(problem).__name__}: {_first_line(problem)}"
-        raise StudyError(f"{name} cannot be traced: {told}{where}") from problem
+        raise StudyError(f"{name} cannot be traced: {told}{_line_of(problem)}{where}") from problem
+
+
+def _line_of(problem: Exception) -> str:
+    """Where in the experiment's own code an error comes from: the last line that is neither JAX's nor of here."""
+    libraries = (jax.__file__.removesuffix("__init__.py"), __file__.removesuffix("signature.py"))
+    frames = [f for f in traceback.extract_tb(problem.__traceback__) if not f.filename.startswith(libraries)]
+    return f", line {frames[-1].lineno} of {frames[-1].filename}" if frames else ""
 
 
 def _culprits(function: Callable[..., Any], config: Any, arguments: Sequence[Any], traced: Any) -> list[str]:

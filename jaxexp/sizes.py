@@ -9,12 +9,13 @@ MANY_RUNS = 100_000
 """More runs than this are planned only when it was said that so many are wanted."""
 
 
-def check_words(words: Sequence[str], yes: bool) -> None:
+def check_words(words: Sequence[str], yes: bool, samples: int | None = None) -> None:
     """Checks that the axes and seeds of `key=value` words do not ask for more runs than their author is likely to know.
 
     Args:
         words: `key=value` each; what cannot be read counts as one value, and is refused later.
         yes: Whether so many are meant.
+        samples: Trials to draw; no axis where None.
 
     Raises:
         TooManyRunsError: If the product of their sizes is over 100,000 and `yes` was not said.
@@ -22,13 +23,14 @@ def check_words(words: Sequence[str], yes: bool) -> None:
     Example:
         >>> check_words(["learning_rate=geomspace(1e-3,1,100)", "seeds=64"], yes=False)
     """
-    total = 1
+    total = max(1, samples or 1)
     for word in words:
         name, _, text = word.partition("=")
-        total *= _size(name, text)
+        total *= _size(name.strip(), text.strip())
     if total > MANY_RUNS and not yes:
+        said = [*words, *([] if samples is None else [f"--samples {samples}"])]
         raise TooManyRunsError(
-            f"{' '.join(words)} asks for at least {total:,} runs, more than {MANY_RUNS:,}: say --yes if you mean it, "
+            f"{' '.join(said)} asks for at least {total:,} runs, more than {MANY_RUNS:,}: say --yes if you mean it, "
             "or sweep less"
         )
 
@@ -39,8 +41,14 @@ def _size(name: str, text: str) -> int:
         between = re.fullmatch(r"(\d+):(\d+)", text)
         if between is not None:
             return max(1, int(between.group(2)) - int(between.group(1)))
-        return max(1, int(text)) if text.isdigit() else text.count(",") + 1
-    spaced = re.fullmatch(r"(?:geomspace|linspace|logspace)\(.*,\s*(\d+)\s*\)", text)
-    if spaced is not None:
-        return max(1, int(spaced.group(1)))
-    return 1 if "(" in text else text.count(",") + 1
+        return max(1, int(text)) if text.isdecimal() else text.count(",") + 1
+    call = re.fullmatch(r"(\w+)\((.*)\)", text)
+    if call is None:
+        return text.count(",") + 1
+    try:
+        numbers = [int(float(part)) for part in call.group(2).split(",")]
+    except (ValueError, OverflowError):
+        return 1
+    if call.group(1) in ("geomspace", "linspace", "logspace"):
+        return max(1, numbers[-1])
+    return max(1, len(range(*numbers))) if call.group(1) == "range" and len(numbers) < 4 and 0 not in numbers[2:] else 1

@@ -202,7 +202,7 @@ def table(study: Study) -> Table:
     """Returns the distinct trials of a (checked) study, in the sweep's order.
 
     Raises:
-        ConfigError: If a static value cannot be hashed, so that no program can be kept for it.
+        ConfigError: If a static value cannot be hashed, so that no program can be kept for it; if two have one text.
     """
     base = {name: getattr(study.config, name) for name in configs.fields(study.config)}
     indices = np.arange(sweeps.size(study.sweep))
@@ -217,11 +217,27 @@ def table(study: Study) -> Table:
         distinct = np.fromiter(dict.fromkeys(zip(*columns.values(), strict=True)), object) if columns else [()]
     except TypeError as problem:
         raise ConfigError(f"a static value of the sweep is not hashable ({problem}): use a tuple or a string") from None
+    for name, values in columns.items():
+        _check_texts(name, values)
     if len(distinct) == len(indices):
         return Table({name: _tight(values) for name, values in columns.items()}, base, len(indices))
     transposed = zip(columns, zip(*distinct, strict=True), strict=True)
     made = {name: _tight(sweeps._objects(values)) for name, values in transposed}
     return Table(made, base, len(distinct))
+
+
+def _check_texts(name: str, values: np.ndarray) -> None:
+    """Refuses values that tables or folders, which hold their texts, could not tell apart."""
+    if {type(value) for value in values} <= {float, int, bool}:
+        return
+    for text_of in (str, configs.text_of):
+        known: dict[str, Any] = {}
+        for value in dict.fromkeys(values):
+            if known.setdefault(text_of(value), value) != value:
+                raise ConfigError(
+                    f"{name}={known[text_of(value)]!r} and {name}={value!r} are both written {text_of(value)}: no "
+                    "table could tell them apart, so give one of them another value"
+                )
 
 
 def _tight(values: np.ndarray) -> np.ndarray:

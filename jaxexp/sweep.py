@@ -24,6 +24,9 @@ class _Missing:
 
 MISSING = _Missing()
 
+MAX_NUM_TRIALS = 10**7
+"""More than this no axis and no sample has: a mistyped number is refused before it fills the memory."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
@@ -170,8 +173,8 @@ def sampled(num_trials: int, /, *, sampling_seed: int = 0, **distributions: Dist
         >>> [row["learning_rate"] for row in rows(wide)][:2] == [row["learning_rate"] for row in rows(narrow)]
         True
     """
-    if num_trials < 1:
-        raise SweepError(f"sampled({num_trials}) has no trial: ask for at least 1")
+    if not 1 <= num_trials <= MAX_NUM_TRIALS:
+        raise SweepError(f"sampled({num_trials}) is not possible: ask for 1 to {MAX_NUM_TRIALS:,} trials")
     if not distributions:
         raise SweepError(f"sampled({num_trials}) draws no field: write e.g. `learning_rate=jx.loguniform(1e-4, 1)`")
     made = []
@@ -330,7 +333,7 @@ def _check_bounds(function: str, low: float, high: float, fine: bool) -> None:
 
 def _check_spacing(function: str, start: float, stop: float, num: int, fine: bool, why: str) -> None:
     call = f"{function}({start:g}, {stop:g}, {num})"
-    if not math.isfinite(num) or int(num) != num or num < 1:
-        raise SweepError(f"{call} asks for {num} values: the third number is how many, at least 1")
+    if not math.isfinite(num) or int(num) != num or not 1 <= num <= MAX_NUM_TRIALS:
+        raise SweepError(f"{call} asks for {num} values: the third number is how many, from 1 to {MAX_NUM_TRIALS:,}")
     if not (fine and math.isfinite(start) and math.isfinite(stop)):
         raise SweepError(f"{call} is not possible: {why or 'bounds must be finite'}; choose other bounds")

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxexp import claims, devices, earlier, files, store
+from jaxexp import claims, devices, earlier, files, stages, store
 from jaxexp.errors import StoreError
 from jaxexp.results import NOT_FINITE, NOT_RUN, OK, STOPPED_EARLY, positions
 from jaxexp.trials import aligned
@@ -114,7 +114,11 @@ def checked(folder: Path) -> dict[str, Any]:
     Raises:
         StoreError: If a folder of the run is a link.
     """
-    damaged = dict(store.damaged(folder))
+    damaged: dict[Path, StoreError] = dict(store.damaged(folder))
+    try:
+        stages.known(folder)
+    except StoreError as problem:
+        damaged[folder / stages.NAME] = problem
     kinds = {"records": "run.json", "plans": "plans/*.npz", "chunks": "chunks/*.npz", "checkpoints": "checkpoints/*"}
     whole = {kind: sum(path not in damaged for path in folder.glob(form)) for kind, form in kinds.items()}
     return {

@@ -84,6 +84,18 @@ MISTAKES = {
         ["learning_rate=linspace(0.1,1,100)", "momentum=linspace(0.1,1,100)", "seeds=1000"],
         "asks for at least 10,000,000 runs, more than 100,000: say --yes if you mean it",
     ),
+    "too many at once": (
+        ["learning_rate=linspace(0,1,1e9)"],
+        "asks for at least 1,000,000,000 runs",
+    ),
+    "too many samples": (["learning_rate=uniform(0,1)", "--samples", "1000000"], "--samples 1000000 asks for at least"),
+    "too many to hold": (
+        ["learning_rate=linspace(0,1,1e9)", "--yes"],
+        "linspace(0, 1, 1000000000) asks for 1000000000 values: the third number is how many, from 1 to 10,000,000",
+    ),
+    "no digit": (["seeds=\u00b2"], "seeds=\u00b2 cannot be read: write seeds=64"),
+    "no digits": (["--tile", "\u00b2x2"], "cannot be read: write trials x seeds"),
+    "infinite": (["learning_rate=1e39"], "learning_rate=1e+39 is infinite as a float32"),
     "name outside": (["--name", "../x"], "'../x' cannot name a run"),
     "folder": (["--out", "/proc/none"], "cannot write to /proc/none/ball/default"),
     "seeds": (["seeds=none"], "seeds=none cannot be read: write seeds=64"),
@@ -113,6 +125,20 @@ def test_a_dynamic_field_in_an_if_is_named_with_the_fix(folder):
     assert "step uses the dynamic field 'threshold'" in done.stderr
     assert "`threshold: float = jx.static(0.5)`" in done.stderr
     assert not (folder / "results").exists()
+
+
+def test_a_hyperparameter_with_dashes_is_told_how_it_is_set(folder):
+    done = jaxexp(folder, "run", "ball", "--learning-rate", "0.1")
+    assert done.returncode == 2
+    assert "are set without dashes: learning_rate=..., e.g. seeds=64" in done.stderr
+
+
+def test_an_error_of_the_experiment_names_its_line(folder):
+    write(folder, "state = 1 / 0")
+    done = jaxexp(folder, "run", "ball")
+    assert done.returncode == 2
+    assert "step cannot be traced: ZeroDivisionError: division by zero, line " in done.stderr
+    assert "experiments/ball.py" in done.stderr
 
 
 def test_an_unknown_experiment_is_suggested(folder):

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 import jaxexp as jx
 from jaxexp import catalog, cli, comparisons, overrides, recorded, stages, statistics, store
 from jaxexp import study as studies
-from jaxexp.commands import comparing, explaining
+from jaxexp.commands import comparing, explaining, folders
 from jaxexp.comparisons import arms
 from jaxexp.errors import StudyError
 
 app = typer.Typer()
-for verb in (comparing.compare, explaining.importance):
+for verb in (comparing.compare, explaining.importance, folders.doctor):
     app.command()(verb)
 
 
@@ -193,6 +193,22 @@ def test_trials_of_two_runs_are_paired_by_seed_whatever_their_order():
     assert [contrast.difference.mean for contrast in found] == pytest.approx([-0.5] * 3)
 
 
+def test_runs_that_share_the_untrained_step_alone_are_not_compared():
+    short, long = sweep(), sweep().assign_coords(eval_step=[0, 40])
+    with pytest.raises(StudyError, match="no common step but 0 of the two runs, which end at 10 and 40: train"):
+        comparisons.compare_runs(short, long, "y")
+    assert comparisons.compare_runs(short, long, "y", at=0)[0].at == 0
+    assert comparisons.compare_runs(short, short, "y")[0].at == 10
+
+
+@pytest.mark.parametrize("verb", [["importance", "jump"], ["compare", "jump", "start=ones", "start=zeros"]])
+def test_before_the_first_batch_there_is_nothing_to_compare(folder, verb):
+    run = trained(folder)
+    for path in (run / "chunks").iterdir():
+        path.unlink()
+    assert "there is no result yet: wait for the first batch" in invoked(*verb, code=2).stderr
+
+
 def test_p_values_of_two_runs_are_adjusted_by_holm():
     rng = np.random.default_rng(1)
     columns = {"rate": [1.0, 2.0, 3.0]}
@@ -358,6 +374,7 @@ def test_a_damaged_note_of_the_first_stage_is_refused_with_what_to_do(folder):
     told = invoked("compare", "jump", "start=ones", "start=zeros", code=2).stderr
     assert "stages.json is damaged" in told
     assert "`rm " in told
+    assert "stages.json is damaged" in invoked("doctor", "jump", code=1).stdout
 
 
 def test_a_first_stage_without_spread_is_doubled_up_to_the_budget(folder):

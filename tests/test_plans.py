@@ -142,6 +142,35 @@ def test_groups_have_equal_static_fields_in_order_of_appearance():
     ]
 
 
+@jx.config
+class Texts:
+    """A field whose values may be of several types."""
+
+    v: str | int | tuple[int, ...] | None = jx.static(0)
+
+
+NOTHING = jx.from_train(lambda key, config: {"y": 0.0})
+
+
+@pytest.mark.parametrize("values", [(1, "1"), (None, "None"), (None, "null"), ((1,), "(1,)"), ((1,), "[1]")])
+def test_static_values_of_one_text_are_refused(values):
+    made = jx.Study(experiment=NOTHING, config=Texts(), sweep=jx.grid(v=values))
+    with pytest.raises(ConfigError, match=r"are both written .*: no table could tell them apart"):
+        plans.plan(made)
+
+
+def test_a_text_that_no_table_keeps_is_refused():
+    made = jx.Study(experiment=NOTHING, config=Texts(), sweep=jx.grid(v=("a", "a\0")))
+    with pytest.raises(ConfigError, match="has a null character"):
+        plans.plan(made)
+
+
+def test_what_is_no_claim_is_refused_before_training():
+    made = jx.Study(experiment=NOTHING, config=Texts(), claims=("x",))
+    with pytest.raises(StudyError, match=r"claims have 'x', which is no Claim: write `jx\.Claim"):
+        plans.plan(made)
+
+
 def test_groups_with_equal_data_share_one_copy():
     plan = plans.plan(study.replace(sweep=jx.grid(width=(1, 2)) + jx.cases({"kind": "mean"})))
     first, second, third = (group.data for group in plan.groups)

@@ -96,7 +96,7 @@ def plan(
 ) -> None:
     """Print groups, tiles, programs, memory and time of a study; train nothing."""
     with errors(as_json):
-        sizes.check_words(words or [], yes)
+        sizes.check_words(words or [], yes, samples)
         from jaxexp import overrides
 
         study = overrides.chosen(catalog.load(name), full, words or [], samples)
@@ -122,7 +122,7 @@ def run(
 ) -> None:
     """Train a study. The same command again goes on where it stopped; more seeds or trials train the difference."""
     with errors(as_json):
-        sizes.check_words(words or [], yes)
+        sizes.check_words(words or [], yes, samples)
         from jaxexp import files, overrides
 
         loaded = name if isinstance(name, catalog.Loaded) else catalog.load(name)
@@ -193,7 +193,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     parts = text.split("/")
-    if len(parts) != 2 or not all(part.isdigit() for part in parts) or not 0 < int(parts[0]) <= int(parts[1]):
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts) or not 0 < int(parts[0]) <= int(parts[1]):
         raise StudyError(f"--shard {text} cannot be read: write I/N with I from 1 to N, e.g. --shard 1/4")
     return int(parts[0]), int(parts[1])
 
@@ -204,7 +204,7 @@ def _tile(text: str | None) -> Any:
     from jaxexp import plans
 
     parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
         raise StudyError(f"--tile {text} cannot be read: write trials x seeds, e.g. --tile 8x8")
     return plans.check_tile(plans.Tile(*map(int, parts)))
 

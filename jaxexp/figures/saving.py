@@ -1,5 +1,6 @@
 """Figures as files: drawn in memory, and written whole or not at all."""
 
+import hashlib
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxexp import figures, files
+
+_MAX_NAME = 80
 
 
 def save(dataset: Any, drawings: Sequence[Callable[[Any], Any]], folder: Path) -> list[Path]:
@@ -47,10 +50,15 @@ def save_kind(dataset: Any, kind: str, metric: str | None, folder: Path) -> Path
     """
     figure = figures.KINDS[kind](dataset, metric)
     files.make_folder(folder, own=True)
-    ending = "" if metric is None else re.sub(r"[^\w.-]", "_", f"-{metric}")
-    path = folder / f"{kind}{ending}.png"
+    path = folder / f"{kind}{'' if metric is None else f'-{_file_name(metric)}'}.png"
     _write(figure, path)
     return path
+
+
+def _file_name(metric: str) -> str:
+    """A metric's name as a part of a file's: where it has to be changed, a few digits tell it from others."""
+    plain = re.sub(r"[^\w.-]", "_", metric)[:_MAX_NAME]
+    return plain if plain == metric else f"{plain}-{hashlib.sha256(metric.encode()).hexdigest()[:8]}"
 
 
 def _write(figure: Any, path: Path) -> None:

@@ -60,7 +60,7 @@ def test_replay_says_identical(place):
     assert done.returncode == 0, done.stderr
     assert "identical to the folder, bit by bit" in done.stdout
     none = jaxexp(place, "replay", "walks", "--trial", "9", "--seed", "3")
-    assert (none.returncode, "its table has the trials 0 to 2" in none.stderr) == (2, True)
+    assert (none.returncode, "its table has the trials 0 to 2 and seeds from 0 to 3" in none.stderr) == (2, True)
 
 
 def test_doctor_finds_a_damaged_file_and_run_does_it_anew(place):
@@ -92,7 +92,16 @@ def test_gc_removes_what_is_left_over(place):
     (folder / ".tmp-mine").rmdir()
 
 
-@pytest.mark.parametrize("shard", ["0/2", "3/2", "x", "1", "1/2/3"])
+@pytest.mark.parametrize("platforms", ["nonsense", "cuda"])
+def test_where_there_is_no_device_it_is_said(place, platforms, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    done = jaxexp(place, "plan", "walks")
+    assert (done.returncode, done.stdout, done.stderr.count("error: JAX finds no device")) == (2, "", 1)
+    assert f"JAX_PLATFORMS={platforms} asks for it: unset it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "x", "1", "1/2/3", "\u00b2/4"])
 def test_a_shard_that_is_none_is_a_usage_error(place, shard):
     done = jaxexp(place, "run", "walks", "--shard", shard)
     assert (done.returncode, "write I/N" in done.stderr) == (2, True)
