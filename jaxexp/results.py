@@ -122,6 +122,17 @@ def whole_seeds(dataset: Any) -> Any:
     return dataset.isel(seed=whole) if whole.any() else dataset
 
 
+def seeds_told(dataset: Any) -> str:
+    """Returns how many seeds each trial has run, as text: `8`, or `8 to 68` where some trials have more than others.
+
+    Args:
+        dataset: Results.
+    """
+    counts = (dataset["status"].values != NOT_RUN).sum(axis=1)
+    low, high = (int(counts.min()), int(counts.max())) if counts.size else (0, 0)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def _grown(
     dimension: str, known: np.ndarray, steps: np.ndarray, filled: dict[str, tuple[str, np.ndarray]]
 ) -> tuple[np.ndarray, dict[str, tuple[str, np.ndarray]]]:

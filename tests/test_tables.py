@@ -224,6 +224,15 @@ def invoked(folder: str, *words: str) -> str:
     return done.stdout
 
 
+def test_the_best_row_of_a_sorted_table_is_judged_by_other_seeds(folder):
+    told = invoked(folder, "--by", "-score").splitlines()[-1]
+    assert "the first row is the best by its own seeds, which flatters it" in told
+    assert told.endswith("the best is trial 1 (rate=0.2, width=3), and has at the seeds between them 0.6 (no interval)")
+    assert "trial 2 (rate=0.1, width=1)" in invoked(folder, "--by", "score @0")
+    for words in (["--by", "rate"], [], ["--by", "-score", "--csv"], ["--group-by", "rate", "--by", "-score"]):
+        assert "flatters" not in invoked(folder, *words)
+
+
 def test_the_verb_sorts_groups_and_limits(folder):
     told = json.loads(invoked(folder, "--json", "--group-by", "rate", "--by", "rate"))
     assert [row["rate"] for row in told] == [0.1, 0.2]

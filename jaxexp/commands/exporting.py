@@ -1,7 +1,7 @@
 """Verbs that give results away: `table` as text, and `export` to other tools."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -65,6 +65,25 @@ def table(
             typer.echo(tables.to_markdown(*tables.cells(rows)), nl=False)
         else:
             display.table(*tables.cells(rows), total=total)
+            if by is not None and not fields:
+                _print_judged_apart(dataset, by, at)
+
+
+def _print_judged_apart(dataset: Any, by: str, at: int | None) -> None:
+    """Below a table that is sorted by a metric: what the best has at seeds that did not choose it."""
+    from jaxexp import comparisons, display, tables
+    from jaxexp.importance import judged_apart
+
+    name, _, step = by.removeprefix("-").partition(" @")
+    if name not in tables.metrics(dataset) or min(dataset.sizes["trial"], dataset.sizes["seed"]) < 2:
+        return
+    trial, estimate, _ = judged_apart(dataset, name, by.startswith("-"), int(step) if step else at)
+    words = ", ".join(f"{varied}={dataset[varied].values[trial]}" for varied in tables.varied(dataset))
+    display.out.print(
+        f"the first row is the best by its own seeds, which flatters it; by every other seed the best is trial {trial}"
+        f" ({words}), and has at the seeds between them {comparisons.interval(estimate)}",
+        markup=False,
+    )
 
 
 def export(

@@ -22,7 +22,7 @@ Shown = Annotated[str | None, typer.Option("--metric", help="What to show; the f
 Kind = Annotated[
     str | None,
     typer.Option(
-        metavar="KIND",
+        "--kind",
         help="curves, sensitivity, heatmap, parallel or differences; the figures of the experiment where not said.",
     ),
 ]

@@ -14,7 +14,7 @@ import numpy as np
 from jaxexp import tables
 from jaxexp.errors import StudyError
 from jaxexp.figures import coordinates, levels
-from jaxexp.results import NOT_FINITE, NOT_RUN
+from jaxexp.results import NOT_FINITE, NOT_RUN, seeds_told
 from jaxexp.statistics import INTERVALS, mean_interval
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -194,7 +194,7 @@ def parallel(dataset: Any, metric: str | None = None) -> Any:
     axes.set_xticklabels([_words(name).replace(" ", "\n", 1) for name in (*drawn, metric)], fontsize=9)
     axes.spines[:].set_visible(False)
     told = f"; {len(names) - len(drawn)} more hyperparameters not drawn" if len(names) > len(drawn) else ""
-    first = f"{len(mean):,} trials, mean over n = {dataset.sizes['seed']} seeds"
+    first = f"{len(mean):,} trials, mean over n = {seeds_told(dataset)} seeds"
     first += f"; thick: the {_MAX_LINES} best{told}\n" if len(mean) > _MAX_LINES else f"{told}\n"
     figure.suptitle(f"{first}{_left_out(dataset)}; {_CROSS}: no finite run", fontsize=10)
     return figure
@@ -251,7 +251,7 @@ def rows(axes: Any, values: Mapping[str, Any]) -> None:
 
 def heading(dataset: Any, statistic: str = "mean") -> str:
     """Returns what a figure says of its numbers: the statistic, the seeds, and how many runs are left out."""
-    return f"{statistic} and 95 % interval over n = {dataset.sizes['seed']} seeds; {_left_out(dataset)}"
+    return f"{statistic} and 95 % interval over n = {seeds_told(dataset)} seeds; {_left_out(dataset)}"
 
 
 def _plain(text: str) -> str:

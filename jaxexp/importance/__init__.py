@@ -14,7 +14,7 @@ from jaxexp import comparisons, tables
 from jaxexp.errors import StudyError, suggestion
 from jaxexp.importance import anova, forests
 from jaxexp.results import NOT_FINITE, NOT_RUN
-from jaxexp.statistics import Estimate, choose_and_judge, mean_interval
+from jaxexp.statistics import Choice, Estimate, choose_and_judge, mean_interval
 
 
 class Shares(NamedTuple):
@@ -369,6 +369,33 @@ def sensitivity(dataset: Any, metric: str, larger_is_better: bool, at: int | Non
         for name in columns
         for trial in _neighbours(columns, name, best)
     ]
+
+
+def judged_apart(dataset: Any, metric: str, larger_is_better: bool, at: int | None = None) -> Choice:
+    """Returns the best trial by every other seed, and its mean over the seeds between them.
+
+    Args:
+        dataset: Results.
+        metric: What is to be best.
+        larger_is_better: Whether the largest is.
+        at: After how many steps; the last where None.
+
+    Raises:
+        StudyError: If there are less than two seeds that every trial has run, or the metric is not there.
+
+    Source: as `statistics.choose_and_judge`.
+
+    Example:
+        >>> import jaxexp as jx
+        >>> @jx.config
+        ... class Config:
+        ...     x: float = 0.0
+        >>> square = jx.from_train(lambda key, config: {"y": config.x**2})
+        >>> dataset = jx.run(jx.Study(experiment=square, config=Config(), sweep=jx.grid(x=(1.0, 2.0)), seeds=4))
+        >>> judged_apart(dataset, "y", larger_is_better=True)[:2]
+        (1, Estimate(mean=4.0, low=-inf, high=inf, n=2, excluded=0))
+    """
+    return choose_and_judge(comparisons.scores(_run_everywhere(dataset), metric, at), larger_is_better)
 
 
 def _best(values: np.ndarray, larger_is_better: bool) -> int:

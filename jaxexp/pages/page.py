@@ -294,6 +294,11 @@ def _table(subject: Subject, metric: str) -> str:
     more = []
     if total > len(lines):
         more += [f"All {total:,} rows: `jaxexp table {shlex.quote(subject.folder)} --limit {total}`."]
+    if total > 1 and subject.by is None:
+        more += [
+            "The first row is the best by its own seeds, which flatters it: "
+            f"`jaxexp table {shlex.quote(subject.folder)} --by {shlex.quote(by)}` judges the best by other seeds."
+        ]
     if len({*headline, metric}) > len(shown):
         more += [f"{len({*headline, metric}) - len(shown)} more metrics are in the folder's summary.csv."]
     titles = [title.replace("_", " ") for title in titles]

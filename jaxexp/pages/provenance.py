@@ -13,7 +13,7 @@ import numpy as np
 from jaxexp import configs
 from jaxexp.figures import levels
 from jaxexp.pages import elements
-from jaxexp.results import NOT_FINITE, OK
+from jaxexp.results import NOT_FINITE, OK, seeds_told
 from jaxexp.store import StoredPlan
 
 _MAX_SHOWN, _MAX_SOURCE = 12, 60_000
@@ -35,13 +35,18 @@ def method(record: Mapping[str, Any], dataset: Any, rest: Sequence[str] = ()) ->
         [name, _values(dataset[name].values), kinds.get(name, ""), "swept" if dataset[name].values.ndim else "fixed"]
         for name in sorted(names, key=lambda name: (dataset[name].values.ndim == 0, order.get(name, 0)))
     ]
-    seeds = f"{dataset.sizes['seed']:,} seeds ({_seeds_word(dataset['seed'].values)[0]}) for each of "
-    steps = dataset.attrs
+    counts, steps = seeds_told(dataset), dataset.attrs
+    seeds = f"{counts} seeds ({_seeds_word(dataset['seed'].values)[0]}) for each of "
     told = (
         f"{seeds}{dataset.sizes['trial']:,} trials, {steps.get('num_steps', 0):,} steps, evaluated every "
         f"{steps.get('evaluate_every', 0):,}, logged every {steps.get('log_every', 0):,}. A seed has the same initial "
         "weights and minibatches in every trial."
     )
+    if "to" in counts:
+        told += (
+            " Where trials have more seeds than others because `jaxexp compare --until` looked at the first ones, only "
+            "what `jaxexp compare` says of them allows for that."
+        )
     table = elements.table("Hyperparameters.", ["name", "values", "kind", "in the sweep"], lines, {1: "long"})
     source = str(record.get("source") or "")
     code = elements.commands([source[:_MAX_SOURCE] + ("\n..." if len(source) > _MAX_SOURCE else "")])
@@ -157,19 +162,27 @@ def commands(folder: str, record: Mapping[str, Any], plans: Sequence[StoredPlan]
     if steps and steps != first:
         kept = [word for word in kept if word.partition("=")[0].strip() != "num_steps"] + [f"num_steps={steps}"]
     samples, tile = record.get("samples"), record.get("tile") or ()
-    words = ["jaxexp", "run", record.get("path") or record["experiment"], *kept, _seeds_word(dataset["seed"].values)[1]]
+    seeds = plans[0].seeds if _uneven(plans, dataset) else dataset["seed"].values
+    words = ["jaxexp", "run", record.get("path") or record["experiment"], *kept, _seeds_word(seeds)[1]]
     words += ["--full"] * bool(record.get("full")) + (["--samples", str(samples)] if samples is not None else [])
     words += ["--tile", "x".join(map(str, tile)), "--name", "again"]
     commit, quoted = (record.get("git") or {}).get("commit"), shlex.quote(folder)
     lines = [f"git checkout {shlex.quote(str(commit))}"] * bool(commit)
     lines += [shlex.join(map(str, words)), f"jaxexp reproduce {quoted}", f"jaxexp table {quoted}"]
     told = "The first lines train it again, under the name `again`; `reproduce` trains and compares. In Python: "
-    later = "Trials that were asked for later are not in these words: see the plans." if _grew(plans, dataset) else ""
+    added = "Trials" * _grew(plans, dataset) or "Seeds of some trials" * _uneven(plans, dataset)
+    later = f"{added} that were asked for later are not in these words: see the plans." if added else ""
     return elements.paragraphs([f"{told}jx.load({folder!r}).", later]) + elements.commands(lines)
 
 
 def _grew(plans: Sequence[StoredPlan], dataset: Any) -> bool:
     return bool(plans) and len(plans[0].trials) < dataset.sizes["trial"]
+
+
+def _uneven(plans: Sequence[StoredPlan], dataset: Any) -> bool:
+    """Whether a plan has seeds that the first has not, for some of the trials alone."""
+    some = [plan for plan in plans[1:] if len(plan.trials) < dataset.sizes["trial"]]
+    return any(not np.isin(plan.seeds, plans[0].seeds).all() for plan in some)
 
 
 def environment(record: Mapping[str, Any]) -> str:
