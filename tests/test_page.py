@@ -191,6 +191,18 @@ def test_a_study_whose_figure_or_claim_fails_has_a_page():
     assert "Claims cannot be judged: the claim 'it fails' cannot be estimated: ZeroDivisionError: <b>no</b>" in told
 
 
+def test_trials_with_more_seeds_than_others_are_said_to_have_them():
+    uneven = made({"hidden": [1, 2, 4]}, waiting=[(0, 2), (0, 3)])
+    first, second = plan(uneven.isel(seed=[0, 1])), plan(uneven.isel(trial=[1, 2]))
+    told = Reader(page.document(subject(uneven, plans=(first, second)))).text
+    assert "2 to 4 seeds (0 to 3) for each of 3 trials" in told
+    assert "only what jaxexp compare says of them allows for that" in told
+    assert "over n = 2 to 4 seeds" in told
+    assert "seeds=2 --tile" in told
+    assert "Seeds of some trials that were asked for later are not in these words" in told
+    assert "allows for that" not in Reader(page.document(subject())).text
+
+
 def test_a_run_without_results_yet_has_a_page_that_is_read_again():
     waiting = [(trial, seed) for trial in range(2) for seed in range(2)]
     dataset = made({"hidden": [1, 2]}, num_seeds=2, waiting=waiting).drop_vars(["accuracy", "loss"])
