@@ -119,8 +119,8 @@ def _with_others(alone: Verdict, adjusted: float, confidence: float) -> Verdict:
 def per_seed(claim: Claim, dataset: Any) -> Any:
     """Returns what a claim estimates for each seed, or for those that it judges by, as a DataArray [seed].
 
-    Its dtype is float32 where the estimate's is, else float64: no number loses a bit. A seed that an estimate leaves
-    out is NaN, so that it is counted.
+    Its dtype is float32 where the estimate's is, else float64: no number loses a bit. It may be of some of the seeds
+    alone, as where the others have chosen what it judges; by their outcome none may be left out: NaN is counted.
 
     Args:
         claim: The claim.
@@ -155,7 +155,6 @@ def per_seed(claim: Claim, dataset: Any) -> Any:
                 f"{told} estimates {len(own)} numbers for {len(seeds)} seeds, whose labels are not those seeds, each "
                 "once: steps, trials and repeated seeds are no replicates, so select or average them within a seed"
             )
-        values = values.reindex(seed=seeds) if len(own) < len(seeds) else values
     elif values.sizes["seed"] != dataset.sizes["seed"]:
         raise StudyError(f"{told} estimates {values.sizes['seed']} numbers for {dataset.sizes['seed']} seeds")
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
