@@ -121,8 +121,13 @@ def _for_good() -> Iterator[None]:
             gc.enable()
 
 
-def run_folder(name: str, out: Path, run_name: str) -> Path:
+def run_folder(name: str, out: Path, run_name: str | None) -> Path:
     """Returns the run folder that a name means: a folder with a run, or an experiment's run below `out`.
+
+    Args:
+        name: A path, or an experiment's name.
+        out: The folder of all runs.
+        run_name: Which of the experiment's runs; its `default` one where None.
 
     Raises:
         StoreError: If there is none.
@@ -130,7 +135,7 @@ def run_folder(name: str, out: Path, run_name: str) -> Path:
     given = Path(name)
     if (given / "run.json").is_file():
         return given
-    below = out / name / run_name
+    below = out / name / ("default" if run_name is None else run_name)
     if (below / "run.json").is_file():
         return below
     there = sorted(path.parent for path in out.glob("*/*/run.json"))

@@ -165,8 +165,8 @@ def check_value(field: Field, value: Any) -> Any:
         raise ConfigError(f"{field.name}={value!r} is not finite: {field.name} takes {_takes(field)}")
     if isinstance(plain, float) and abs(plain) > _LARGEST and field.dynamic and not jax.config.values["jax_enable_x64"]:
         raise ConfigError(f"{field.name}={value!r} is infinite as a float32: {field.name} takes {_takes(field)}")
-    if "\0" in str(plain):
-        raise ConfigError(f"{field.name}={value!r} has a null character, which no table keeps: leave it out")
+    if not str(plain).isprintable():
+        raise ConfigError(f"{field.name}={value!r} has a character that no table can show: leave it out")
     low, high = field.minimum, field.maximum
     if (low is not None and plain < low) or (high is not None and plain > high):
         raise ConfigError(f"{field.name}={value!r} is out of range: {field.name} takes {_takes(field)}")

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from jaxexp import files, signals
 from jaxexp.engine import Segment
@@ -47,12 +48,17 @@ def table(titles: Sequence[str], lines: Sequence[Sequence[str]], total: int | No
     for title in titles:
         made.add_column(title.replace("_", " "), overflow="fold")
     for line in lines:
-        made.add_row(*line)
+        made.add_row(*map(_plain, line))
     # A table is as wide as its content: a pipe has no width, and nothing may be cut off there.
     wide = Console(highlight=False, width=None if out.is_terminal else 400)
     wide.print(made)
     if total is not None and total > len(lines):
         out.print(f"... and {total - len(lines)} more rows: --limit {total} shows all", markup=False)
+
+
+def _plain(text: str) -> Text:
+    """A text as it stands: no markup, and nothing in it moves a terminal's cursor or changes its colours."""
+    return Text("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text))
 
 
 def plan(summary: Mapping[str, Any]) -> None:
@@ -237,8 +243,8 @@ class Meter:
             self._total[batch.group] += batch.num_runs
         self._group_began: dict[int, float] = {}
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-            console=err, disable=not self._live,
+            TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"), console=err, disable=not self._live,
         )  # fmt: skip
         self._tasks: dict[int, Any] = {}
 

@@ -25,6 +25,7 @@ _CACHE_BYTES = 7 * 2**20
 """The working set of a tile on a CPU, in bytes: beyond a core's caches, wider is not faster there."""
 
 _MAX_BATCHES = 256
+_MAX_LANES = 2**24
 _DEFAULT_MAX_LANES = {"cpu": 64}
 _TILE_OVERHEAD_LANES, _SEED_LANES = 4, 4
 """What a tile costs beside its lanes, and each seed in it that has minibatches of its own: in lanes."""
@@ -298,8 +299,10 @@ def check_tile(tile: Tile) -> Tile:
     """Returns the tile.
 
     Raises:
-        StudyError: If a side of it is not positive.
+        StudyError: If a side of it is not positive, or it has over 2^24 lanes.
     """
     if min(tile) < 1:
         raise StudyError(f"tile {tile.trials}x{tile.seeds} is empty: both sides are at least 1, e.g. --tile 8x8")
+    if tile.trials * tile.seeds > _MAX_LANES:
+        raise StudyError(f"tile {tile.trials}x{tile.seeds} has over {_MAX_LANES:,} lanes: choose less, e.g. --tile 8x8")
     return tile

@@ -104,8 +104,10 @@ def begun(folder: Path, asked: Asked, again: Path) -> Job:
 
     Raises:
         MismatchError: If that was trained by other code or on another machine.
-        StoreError: If it is the recorded folder itself, or holds anything else.
+        StoreError: If it is the recorded folder itself, or holds anything else; if nothing is recorded to compare with.
     """
+    if not (folder / "claims.npz").exists() and not any((folder / "chunks").glob("[0-9]*.npz")):
+        raise StoreError(f"{folder} has neither claims nor results to compare with: `jaxexp status {folder}`")
     if again.resolve() == folder.resolve():
         raise StoreError(f"{again} is what is to be reproduced: train again in another folder")
     record = store.record(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from jaxexp import display
 from jaxexp.cli import app
 
 EXPERIMENT = '''"""How fast does a ball roll?"""
@@ -75,6 +76,7 @@ MISTAKES = {
         ["learning_rate=abc"],
         "learning_rate=abc cannot be read: learning_rate takes a float of at least 0",
     ),
+    "no name": (["--name", ""], "'' cannot name a run: a name has up to 100 letters"),
     "no value": (["learning_rate="], "learning_rate= has no value: write e.g. `learning_rate=0.1`"),
     "no spacing": (["learning_rate=geomspace(0,1,5)"], "geomspace(0, 1, 5) is not possible: a geometric spacing never"),
     "axis twice": (["learning_rate=0.1", "learning_rate=0.2"], "learning_rate is given twice"),
@@ -197,6 +199,15 @@ def test_help_and_list_answer_within_300_ms_of_cpu(folder, word, told):
         if needed[-1] < 0.3:
             return
     pytest.fail(f"CPU seconds of {word}: {needed}")
+
+
+def test_a_table_shows_texts_as_they_are(capsys):
+    display.table(["activation"], [["[red]relu"], ["\x1b[31mtanh"]])
+    assert capsys.readouterr().out.split() == [
+        "activation",
+        "[red]relu",
+        r"\x1b[31mtanh",
+    ]
 
 
 def test_run_json_table_status_check_and_plot_agree(folder):

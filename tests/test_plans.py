@@ -159,9 +159,16 @@ def test_static_values_of_one_text_are_refused(values):
         plans.plan(made)
 
 
-def test_a_text_that_no_table_keeps_is_refused():
-    made = jx.Study(experiment=NOTHING, config=Texts(), sweep=jx.grid(v=("a", "a\0")))
-    with pytest.raises(ConfigError, match="has a null character"):
+@pytest.mark.parametrize(("tile", "why"), [((0, 8), "is empty"), ((100_000, 100_000), "has over 16,777,216 lanes")])
+def test_a_tile_that_cannot_be_is_refused(tile, why):
+    with pytest.raises(StudyError, match=why):
+        plans.check_tile(plans.Tile(*tile))
+
+
+@pytest.mark.parametrize("text", ["a\0", "\x1b[31mred", "two\nlines"])
+def test_a_text_that_no_table_can_show_is_refused(text):
+    made = jx.Study(experiment=NOTHING, config=Texts(), sweep=jx.grid(v=("a", text)))
+    with pytest.raises(ConfigError, match="has a character that no table can show"):
         plans.plan(made)
 
 

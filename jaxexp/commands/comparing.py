@@ -82,11 +82,11 @@ def compare(
     with errors(as_json):
         _check_width("--margin", margin)
         _check_width("--until", until)
-        folder = catalog.run_folder(name, out, label or "default")
+        folder = catalog.run_folder(name, out, label)
         if len(others) == 1 and "=" in others[0] and not Path(others[0]).is_dir():
             raise StudyError(f"{others[0]} is one arm, and compare takes two: name the other one as well")
         if len(others) == 1 and until is None:
-            other = catalog.run_folder(others[0], out, label or "default")
+            other = catalog.run_folder(others[0], out, label)
             _compare_runs(folder, other, metric, at, margin, as_json)
         elif len(others) == 2:
             wish = None if until is None else _Wish(until, budget, workers, yes, allow_mixed, quiet)

@@ -40,7 +40,7 @@ def importance(
     fANOVA.
     """
     with errors(as_json):
-        folder = catalog.run_folder(name, out, label or "default")
+        folder = catalog.run_folder(name, out, label)
         from jaxexp import comparisons, display, tables, worker
         from jaxexp import importance as importances
 

@@ -47,7 +47,7 @@ def table(
     with errors(as_json):
         if as_csv + as_markdown + as_json > 1:
             raise StudyError("--csv, --markdown and --json are three formats: choose one")
-        folder = catalog.run_folder(name, out, label or "default")
+        folder = catalog.run_folder(name, out, label)
         from jaxexp import display, tables, worker
 
         dataset = worker.load(folder)
@@ -104,7 +104,7 @@ def export(
 ) -> None:
     """Write a run's results for other tools: CSV, Parquet, Zarr or TensorBoard."""
     with errors(as_json):
-        folder = catalog.run_folder(name, Path("results"), label or "default")
+        folder = catalog.run_folder(name, Path("results"), label)
         from jaxexp import display, worker
         from jaxexp import export as exports
 

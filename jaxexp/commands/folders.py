@@ -19,7 +19,7 @@ from jaxexp.commands.options import (
 def status(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
     """Say how many runs of a folder are done, running, diverged or missing; also while it is being written."""
     with errors(as_json):
-        folder = catalog.run_folder(name, out, label or "default")
+        folder = catalog.run_folder(name, out, label)
         from jaxexp import display, upkeep
 
         about = upkeep.state(folder)
@@ -41,7 +41,7 @@ def doctor(
 
         about = upkeep.machine()
         if name is not None:
-            folder = catalog.run_folder(name, out, label or "default")
+            folder = catalog.run_folder(name, out, label)
             about |= {"folder": folder, **upkeep.checked(folder)}
         if as_json:
             display.json_document(about)
@@ -65,7 +65,7 @@ def gc(
 ) -> None:
     """Remove what processes that ended early have left in a run folder: temporary files, claims, old checkpoints."""
     with errors(as_json):
-        folder = catalog.run_folder(name, out, label or "default")
+        folder = catalog.run_folder(name, out, label)
         from jaxexp import display, upkeep
 
         found = list(upkeep.stale(folder, everything))

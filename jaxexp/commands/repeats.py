@@ -31,7 +31,7 @@ def replay(
 ) -> None:
     """Train one run of a folder again, with the same bits; where it diverged, name the first step and what did."""
     with errors(as_json):
-        folder = catalog.run_folder(name, out, label or "default")
+        folder = catalog.run_folder(name, out, label)
         from jaxexp import display
         from jaxexp import replay as replays
 
@@ -69,7 +69,8 @@ def reproduce(
     A run's folder or a reference is not changed, but for a record of this below reproductions/.
     """
     with errors(as_json):
-        folder = catalog.run_folder(name, out, label or ("reference" if _has(out / name / "reference") else "default"))
+        label = "reference" if label is None and _has(out / name / "reference") else label
+        folder = catalog.run_folder(name, out, label)
         from jaxexp import display, foreground, recorded, store, worker
         from jaxexp import reproduce as reproductions
 

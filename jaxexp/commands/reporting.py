@@ -43,7 +43,7 @@ def report(
 ) -> None:
     """Write a run as one page, report.html: question, verdicts, figures, table, method, and how to make it again."""
     with errors(as_json):
-        folder = catalog.run_folder(name, out, label or "default")
+        folder = catalog.run_folder(name, out, label)
         from jaxexp import display
 
         _check_results(folder)
@@ -147,7 +147,7 @@ def plot(
 ) -> None:
     """Draw a run's figures: those of its experiment, or one of a kind that any results have."""
     with errors(as_json):
-        folder = catalog.run_folder(name, out, label or "default")
+        folder = catalog.run_folder(name, out, label)
         from jaxexp import display, figures
 
         _check_results(folder)
@@ -176,7 +176,7 @@ def _plotted(folder: Path, kind: str | None, metric: str | None) -> list[Path]:
 def check(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
     """Judge the claims of a run's experiment: holds, refuted or not shown. Exit code 3 where one is refuted."""
     with errors(as_json):
-        folder = catalog.run_folder(name, out, label or "default")
+        folder = catalog.run_folder(name, out, label)
         from jaxexp import display, recorded, report, results, statistics, store, worker
 
         dataset = results.whole_seeds(worker.load(folder))

@@ -127,7 +127,8 @@ def run(
 
         loaded = name if isinstance(name, catalog.Loaded) else catalog.load(name)
         study = overrides.chosen(loaded, full, words or [], samples)
-        folder = out / files.check_name(loaded.name) / files.check_name(label or ("full" if full else "default"))
+        label = ("full" if full else "default") if label is None else label
+        folder = out / files.check_name(loaded.name) / files.check_name(label)
         if dry_run:
             _print_plan(study, tile, yes, as_json)
             return
