@@ -25,8 +25,12 @@ _CACHE_BYTES = 7 * 2**20
 """The working set of a tile on a CPU, in bytes: beyond a core's caches, wider is not faster there."""
 
 _MAX_BATCHES = 256
-_MAX_LANES = 2**24
-_DEFAULT_MAX_LANES = {"cpu": 64}
+_MOST_LANES = 2**24
+"""More than this no tile has: a mistyped number is refused before anything is made of it."""
+
+MAX_LANES = {"cpu": 64}
+"""The widest tile that is chosen on a platform; 4096 lanes on any other."""
+
 _TILE_OVERHEAD_LANES, _SEED_LANES = 4, 4
 """What a tile costs beside its lanes, and each seed in it that has minibatches of its own: in lanes."""
 
@@ -185,7 +189,7 @@ def _choose_tile(groups: Sequence[Group], num_seeds: int) -> Tile:
     """The shape that wastes least: wide enough to share work, narrow enough to stay in a core's cache."""
     most_trials = max(len(group.trials) for group in groups)
     widest = max(group.signature.lane_bytes for group in groups)
-    limit = _DEFAULT_MAX_LANES.get(jax.default_backend(), 4096)
+    limit = MAX_LANES.get(jax.default_backend(), 4096)
     lanes = max(1, min(limit, 2 ** int(math.log2(max(1, _CACHE_BYTES // max(1, widest))))))
     if jax.default_backend() == "cpu" and any(group.signature.has_convolution for group in groups):
         lanes = 1  # XLA computes grouped convolutions more slowly than one after the other
@@ -303,6 +307,6 @@ def check_tile(tile: Tile) -> Tile:
     """
     if min(tile) < 1:
         raise StudyError(f"tile {tile.trials}x{tile.seeds} is empty: both sides are at least 1, e.g. --tile 8x8")
-    if tile.trials * tile.seeds > _MAX_LANES:
-        raise StudyError(f"tile {tile.trials}x{tile.seeds} has over {_MAX_LANES:,} lanes: choose less, e.g. --tile 8x8")
+    if tile.trials * tile.seeds > _MOST_LANES:
+        raise StudyError(f"tile {tile.trials}x{tile.seeds} has over {_MOST_LANES:,} lanes: say e.g. --tile 8x8")
     return tile

@@ -1,4 +1,4 @@
-"""Which tile trains fastest here: for long work, a short timing of the planned tile beside narrower ones.
+"""Which tile trains fastest here: for long work, a short timing of the planned tile beside half, twice and one lane.
 
 What it finds is kept beside JAX's compile cache, by program and machine, so that the next run of the same program takes
 the same tile at once. Knows no run folders: a folder that exists has its tile.
@@ -21,7 +21,7 @@ from jaxexp.plans import Plan, Tile
 from jaxexp.program import Clock, Lowered
 
 _WORTH_SECONDS = 20.0
-"""Work of one core that is worth two more compilations, and by the plan's own estimate the timing of its tile."""
+"""Work of one core that is worth three more compilations, and by the plan's own estimate the timing of its tile."""
 
 _GAIN = 0.97
 """Another tile is taken where it needs less than this share of the planned one's time."""
@@ -56,13 +56,11 @@ def fastest(plan: Plan) -> Plan:
 
 
 def _seconds(plan: Plan, lowered: Lowered, group: int) -> dict[Tile, float]:
-    """The time that one step of all runs of a group takes in the plan's tile and, if it is worth it, narrower ones."""
+    """The time that one step of all runs of a group takes in the plan's tile and, if it is worth it, in others."""
     calls = [_call(plan, lowered, lowered.compile(), group)]
     if plan.study.num_steps * calls[0]() < _WORTH_SECONDS:
         return {plan.tile: 0.0}
-    trials, seeds = plan.tile
-    half = Tile(trials, -(-seeds // 2)) if seeds >= trials else Tile(-(-trials // 2), seeds)
-    others = [plans.in_folder(plan, tile, None) for tile in dict.fromkeys((half, Tile(1, 1)))]
+    others = [plans.in_folder(plan, tile, None) for tile in _others(plan, group)]
     programs = [engine.lower(other, group) for other in others]
     with concurrent.futures.ThreadPoolExecutor(devices.num_cores()) as pool:
         compiled = list(pool.map(lambda program: program.compile(), programs))
@@ -70,6 +68,16 @@ def _seconds(plan: Plan, lowered: Lowered, group: int) -> dict[Tile, float]:
     # In turns, so that a busy moment meets all of them; the fastest counts.
     rounds = [[call() for call in calls] for _ in range(_REPEATS)]
     return {made.tile: min(times) for made, times in zip((plan, *others), zip(*rounds, strict=True), strict=True)}
+
+
+def _others(plan: Plan, group: int) -> list[Tile]:
+    """Half of the tile along its longer side, twice along its shorter where there are as many runs, and one lane."""
+    trials, seeds = plan.tile
+    half = Tile(trials, -(-seeds // 2)) if seeds >= trials else Tile(-(-trials // 2), seeds)
+    twice = Tile(2 * trials, seeds) if seeds >= trials else Tile(trials, 2 * seeds)
+    fits = twice.trials <= len(plan.groups[group].trials) and twice.seeds <= len(plan.seeds)
+    fits &= twice.trials * twice.seeds <= plans.MAX_LANES["cpu"]
+    return list(dict.fromkeys([half, *[twice] * fits, Tile(1, 1)]))
 
 
 def _call(plan: Plan, lowered: Lowered, compiled: Any, group: int) -> Callable[[], float]:

@@ -31,7 +31,7 @@ def told(monkeypatch: pytest.MonkeyPatch, seconds: dict[Tile, float]) -> list[Ti
     return asked
 
 
-def test_times_the_tile_beside_half_of_it_and_one_lane(tmp_path: Path):
+def test_times_the_tile_beside_others(tmp_path: Path):
     plan = planned()
     found = timing.fastest(plan)
     (kept,) = (tmp_path / "cache" / "tiles").glob("*.json")
@@ -41,6 +41,21 @@ def test_times_the_tile_beside_half_of_it_and_one_lane(tmp_path: Path):
     assert seconds[f"{found.tile.trials}x{found.tile.seeds}"] <= 1.01 * min(seconds.values()) / timing._GAIN
     assert found.num_runs == plan.num_runs
     assert found.digest != plan.digest or found.tile == plan.tile
+
+
+@pytest.mark.parametrize(
+    ("tile", "others"),
+    [
+        ((2, 1), [(1, 1), (2, 2)]),
+        ((1, 2), [(1, 1), (2, 2)]),
+        ((3, 4), [(3, 2), (1, 1)]),
+        ((3, 2), [(2, 2), (3, 4), (1, 1)]),
+        ((2, 4), [(2, 2), (1, 1)]),  # four trials there are not
+    ],
+)
+def test_the_others_are_half_twice_and_one_lane_as_far_as_there_are_runs(tile, others):
+    found = timing._others(plans.in_folder(planned(), Tile(*tile), None), 0)
+    assert found == [Tile(*other) for other in others]
 
 
 def test_takes_the_fastest_and_remembers_it(monkeypatch: pytest.MonkeyPatch):
