@@ -19,8 +19,8 @@ from jaxexp import signals
 LOOP_RUNS = {"W1": 128, "W2": 64, "W3": 64, "W4": 3}
 """Runs of the careful loop: a second or so of work, spread over the sweep; each costs the same."""
 
-LONG_SEEDS = {"W1": 1024, "W2": 256, "W3": 320, "W4": 24}
-"""Seeds with which the sweep is about a minute of work for one core (W4: 15 s), so that two workers pay."""
+LONG_SEEDS = {"W1": 1024, "W2": 256, "W3": 320, "W4": 128}
+"""Seeds with which the sweep is about a minute of work for one core, so that two workers pay."""
 
 NATURAL_SEEDS = {"W2": 64}
 """Seeds with which the sweep of the flax module is long enough for its tile to be timed, where that matters."""
