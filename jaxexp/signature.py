@@ -104,13 +104,14 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
     experiment = study.experiment
     shapes = jax.eval_shape(lambda d: d, data)
     traced = _abstract(config)
-    state = _trace("init", experiment.init, config, (key, shapes), traced)
+    init, state = _trace("init", experiment.init, config, (key, shapes), traced)
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-    after, metrics = _pair(_trace("step", experiment.step, config, (key, state, shapes), traced))
+    step, result = _trace("step", experiment.step, config, (key, state, shapes), traced)
+    after, metrics = _pair(result)
     _check_same_state(state, after)
     evaluated: Any = {}
     if experiment.evaluate is not None:
-        evaluated = _trace("evaluate", experiment.evaluate, config, (state, shapes), traced)
+        _, evaluated = _trace("evaluate", experiment.evaluate, config, (state, shapes), traced)
     taken = (*_TAKEN, *configs.fields(config))
     if trees.num_bytes(state) > _MOST_BYTES:
         raise StudyError(f"the state of one run takes {trees.num_bytes(state):,} bytes: make the model smaller")
@@ -120,13 +121,11 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
         raise StudyError(
             f"step and evaluate both report {sorted(both)[0]!r}: rename one, e.g. 'test_{sorted(both)[0]}'"
         )
-    jaxpr = jax.make_jaxpr(experiment.step)(key, state, shapes, traced)
-    init = jax.make_jaxpr(experiment.init)(key, shapes, traced)
-    owners = _owners(init.jaxpr, jaxpr.jaxpr, state, shapes, traced)
+    owners = _owners(init, step, state, shapes, traced)
     own = [leaf for leaf, owner in zip(jax.tree.leaves(state), owners, strict=True) if owner == RUN]
-    lane_bytes = 2 * trees.num_bytes(own) + 4 * _largest(jaxpr.jaxpr)
-    convolves = "conv_general_dilated" in _primitives(jaxpr.jaxpr)
-    return Signature(state, owners, step_metrics, eval_metrics, lane_bytes, _flops(jaxpr.jaxpr), convolves)
+    lane_bytes = 2 * trees.num_bytes(own) + 4 * _largest(step)
+    convolves = "conv_general_dilated" in _primitives(step)
+    return Signature(state, owners, step_metrics, eval_metrics, lane_bytes, _flops(step), convolves)
 
 
 def _abstract(config: Any) -> Any:
@@ -136,9 +135,13 @@ def _abstract(config: Any) -> Any:
     return jax.tree.map(shape, config)
 
 
-def _trace(name: str, function: Callable[..., Any], config: Any, arguments: Sequence[Any], traced: Any) -> Any:
+def _trace(
+    name: str, function: Callable[..., Any], config: Any, arguments: Sequence[Any], traced: Any
+) -> tuple[Any, Any]:
+    """A function of the experiment as a program, and the shapes of what it returns."""
     try:
-        return jax.eval_shape(function, *arguments, traced)
+        made, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments, traced)
+        return made.jaxpr, shapes
     except _NOT_CONCRETE as problem:
         culprits = _culprits(function, config, arguments, traced)
         if not culprits:
