@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 
 from jaxexp.errors import StudyError
-from jaxexp.models.functional import functional
+from jaxexp.models.flax_modules import functional
 from jaxexp.models.initializers import parameter_dtype, uniform_symmetric
 from jaxexp.models.model import Model
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxexp.errors import StudyError
-from jaxexp.models.functional import functional
+from jaxexp.models.flax_modules import functional
 from jaxexp.models.images import check_images, double, halve, neighbourhoods
 from jaxexp.models.initializers import parameter_dtype
 from jaxexp.models.model import Model
