@@ -4,14 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-_LARGEST = 7.99881172180175781
-"""Beyond it the quotient below is 1 in float32, and nowhere more."""
+_LARGEST = 7.9
+"""Beyond it the quotient below stays as it is, at 1 - 6e-8 in float32."""
 
-_NUMERATOR = (
-    *(-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-08),
-    *(1.48572235717979e-05, 6.37261928875436e-04, 4.89352455891786e-03),
-)
-_DENOMINATOR = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+_NUMERATOR = (1.15318696e-05, 2.96047633e-03, 1.29344204e-01, 9.99999869e-01)
+_DENOMINATOR = (2.49255726e-07, 2.40012467e-04, 2.38540956e-02, 4.62676472e-01, 1.0)
 
 
 @jax.custom_jvp
@@ -41,9 +38,10 @@ def tanh(x: ArrayLike) -> jax.Array:
         x: Any shape, floating. What is not float32 goes to `jnp.tanh`.
 
     Returns:
-        The same shape and dtype; off by less than 5e-7.
+        The same shape and dtype; in float32 off by less than 5e-7 of itself.
 
-    Source: the coefficients are those of Eigen's `ptanh_float`, which XLA's CPU backend used to take as well.
+    Source: `scripts/fit_tanh.py` finds the coefficients. XLA's CPU backend used to take Eigen's `ptanh_float`, a
+    quotient of degrees 6 and 3 in x^2 that is as accurate.
 
     Example:
         >>> bool(jnp.abs(tanh(jnp.linspace(-9, 9, 1001)) - jnp.tanh(jnp.linspace(-9, 9, 1001))).max() < 5e-7)
