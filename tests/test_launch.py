@@ -1,8 +1,11 @@
 """Worker processes: the same bytes as one process alone, also when one of them is killed."""
 
+import json
 import os
 import random
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -127,6 +130,21 @@ def test_a_worker_that_dies_before_it_is_ready_is_started_again(order, alone, tm
     shared(order, tmp_path / "shared", monkeypatch)
     assert len(started) == 2
     assert chunks(tmp_path / "shared") == alone
+
+
+def test_a_worker_whose_starter_is_killed_ends_without_a_word(order, tmp_path):
+    job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
+    told = {**order._asdict(), "folder": str(job.folder), "core": None, "digests": job.digests}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-m", "jaxexp.worker_process"], **pipes, text=True) as process:
+        process.stdin.write(json.dumps(told) + "\n")
+        process.stdin.flush()
+        assert "ready" in process.stdout.readline()
+        process.stdout.close()
+        process.stdin.write(f"{job.pending[0].name}\n")
+        process.stdin.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 0
 
 
 def test_workers_that_never_start_end_the_job_with_what_to_do(order, tmp_path, monkeypatch):
