@@ -9,6 +9,7 @@ import difflib
 import gc
 import importlib.util
 import sys
+import tokenize
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,12 +45,23 @@ def entries(folder: Path | None = None) -> list[Entry]:
     for path in sorted(folder.glob("*.py")):
         if path.stem.startswith("_"):
             continue
-        try:
-            text = ast.get_docstring(ast.parse(path.read_text())) or ""
-        except (SyntaxError, ValueError, OSError) as problem:
-            text = f"(cannot be read: {problem})"
-        found.append(Entry(path.stem, text.strip().split("\n")[0], path))
+        found.append(Entry(path.stem, question(path), path))
     return found
+
+
+def question(path: Path) -> str:
+    """Returns what an experiment file asks: the first line of its docstring."""
+    try:
+        text = ast.get_docstring(ast.parse(text_of(path))) or ""
+    except (SyntaxError, ValueError, OSError) as problem:
+        text = f"(cannot be read: {problem})"
+    return text.strip().split("\n")[0]
+
+
+def text_of(path: Path) -> str:
+    """Returns the text of a Python file, in the encoding that it declares."""
+    with tokenize.open(path) as file:
+        return file.read()
 
 
 def path_of(name: str) -> Path:
@@ -102,7 +114,7 @@ def load(name: str) -> Loaded:
         found = getattr(module, name, None)
         if found is not None and not isinstance(found, Study):
             raise StudyError(f"{path}: {name} is {found!r:.80}, no Study: write `{name} = jx.Study(...)`")
-    return Loaded(path.stem, module.study, getattr(module, "full", None), path.read_text(), path)
+    return Loaded(path.stem, module.study, getattr(module, "full", None), text_of(path), path)
 
 
 @contextlib.contextmanager
@@ -130,10 +142,15 @@ def run_folder(name: str, out: Path, run_name: str | None) -> Path:
         run_name: Which of the experiment's runs; its `default` one where None.
 
     Raises:
-        StoreError: If there is none.
+        StoreError: If there is none, or `name` is a path and `run_name` is given as well.
     """
     given = Path(name)
     if (given / "run.json").is_file():
+        if run_name is not None:
+            raise StoreError(
+                f"{given} is a run, and --name {run_name} would choose one of an experiment's: leave --name out, or "
+                "give the experiment's name"
+            )
         return given
     below = out / name / ("default" if run_name is None else run_name)
     if (below / "run.json").is_file():

@@ -56,7 +56,7 @@ def main(study: Any = None, *, full: Any = None) -> None:
         _end_with(app)
     module = sys.modules["__main__"]
     path = Path(module.__file__ or "study.py")
-    loaded = catalog.Loaded(path.stem, study, full, path.read_text(), path)
+    loaded = catalog.Loaded(path.stem, study, full, catalog.text_of(path), path)
     single = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
 
     def bound(**given: Any) -> None:
@@ -72,7 +72,7 @@ def main(study: Any = None, *, full: Any = None) -> None:
 
 def _hint(problem: Any) -> str:
     """What to type where an unknown option may be meant for a hyperparameter or a count."""
-    if type(problem).__name__ != "NoSuchOption":
+    if type(problem).__name__ != "NoSuchOption" or "words" not in {given.name for given in problem.ctx.command.params}:
         return ""
     name = problem.option_name.strip("-").replace("-", "_")
     return f"hyperparameters, seeds and steps are set without dashes: {name}=..., e.g. seeds=64"

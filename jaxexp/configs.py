@@ -8,6 +8,7 @@ import enum
 import json
 import math
 import types
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -17,6 +18,9 @@ import numpy as np
 from jaxexp.errors import ConfigError, suggestion
 
 _LARGEST = float(np.finfo(np.float32).max)
+
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of letters that move the cursor, turn the direction of writing or end a line."""
 
 T = TypeVar("T")
 _KEY = "jaxexp"
@@ -165,7 +169,7 @@ def check_value(field: Field, value: Any) -> Any:
         raise ConfigError(f"{field.name}={value!r} is not finite: {field.name} takes {_takes(field)}")
     if isinstance(plain, float) and abs(plain) > _LARGEST and field.dynamic and not jax.config.values["jax_enable_x64"]:
         raise ConfigError(f"{field.name}={value!r} is infinite as a float32: {field.name} takes {_takes(field)}")
-    if not str(plain).isprintable():
+    if isinstance(value, str) and any(unicodedata.category(letter) in _UNSEEN for letter in value):
         raise ConfigError(f"{field.name}={value!r} has a character that no table can show: leave it out")
     low, high = field.minimum, field.maximum
     if (low is not None and plain < low) or (high is not None and plain > high):

@@ -108,9 +108,9 @@ _WIDE = (
 def compiler_options() -> dict[str, Any]:
     """Returns what XLA is told for this processor: on some, vectors of 512 bits and not of 256.
 
-    Hand-written W1 runs 1.31 times as fast on AMD's Zen 5, 1.29 times on Intel's Emerald Rapids and 1.05 times on Zen
-    4; W2 1.19 times on Zen 5; all else within 3 % (`benchmarks.compare`). Elsewhere, where it was not measured, XLA
-    decides. It also does where the environment's XLA_FLAGS choose a width.
+    Hand-written W1 runs 1.3 times as fast on AMD's Zen 5, 1.1 to 1.3 times on Intel's Emerald Rapids and 1.05 times on
+    Zen 4; W2 1.1 to 1.2 times on Zen 5; all else within 3 % (`benchmarks.compare`). Elsewhere, where it was not
+    measured, XLA decides. It also does where the environment's XLA_FLAGS choose a width.
     """
     if jax.default_backend() != "cpu" or "xla_cpu_prefer_vector_width" in os.environ.get("XLA_FLAGS", ""):
         return {}

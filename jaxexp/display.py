@@ -42,18 +42,18 @@ def json_document(value: Any) -> None:
     sys.stdout.write(files.json_text(value))
 
 
-def table(titles: Sequence[str], lines: Sequence[Sequence[str]], total: int | None = None) -> None:
-    """Prints a table, and says how many of its `total` rows are left out."""
+def table(titles: Sequence[str], lines: Sequence[Sequence[str]], total: int | None = None, all_by: str = "") -> None:
+    """Prints a table, and says how many of its `total` rows are left out, and what to type to see `all`."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
-        made.add_column(title.replace("_", " "), overflow="fold")
+        made.add_column(_plain(title.replace("_", " ")), overflow="fold")
     for line in lines:
         made.add_row(*map(_plain, line))
     # A table is as wide as its content: a pipe has no width, and nothing may be cut off there.
     wide = Console(highlight=False, width=None if out.is_terminal else 400)
     wide.print(made)
     if total is not None and total > len(lines):
-        out.print(f"... and {total - len(lines)} more rows: --limit {total} shows all", markup=False)
+        out.print(f"... and {total - len(lines)} more rows{all_by and f': {all_by} shows all'}", markup=False)
 
 
 def _plain(text: str) -> Text:

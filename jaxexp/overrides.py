@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxexp import configs
+from jaxexp import configs, sizes
 from jaxexp import sweep as sweeps
 from jaxexp.catalog import Loaded
 from jaxexp.configs import Field
@@ -154,8 +154,8 @@ def _range(text: str, numbers: Sequence[float]) -> list[int]:
     if len(numbers) == 3 and numbers[2] == 0:
         raise SweepError(f"{text}: a step of 0 never arrives, e.g. range(0,10,2)")
     asked = range(*map(int, numbers))
-    if len(asked) > MAX_NUM_SEEDS:
-        raise SweepError(f"{text} has {len(asked):,} values, more than {MAX_NUM_SEEDS:,}")
+    if sizes.length(asked) > MAX_NUM_SEEDS:
+        raise SweepError(f"{text} has {sizes.length(asked):,} values, more than {MAX_NUM_SEEDS:,}")
     values = list(asked)
     if not values:
         raise SweepError(f"{text} is empty: its stop is not past its start")

@@ -58,12 +58,17 @@ def load_data(study: Study, config: Any) -> Any:
     """Returns the data of a group as host arrays (`None` where the study has none).
 
     Raises:
-        StudyError: If the data function reads a dynamic field, or returns something that is no array.
+        StudyError: If the data function reads a dynamic field, raises, or returns something that is no array.
     """
     if study.data is None:
         return None
     names = [field.name for field in configs.fields(config).values() if field.dynamic]
-    data = study.data(dataclasses.replace(config, **{name: _Guard(name) for name in names}))
+    try:
+        data = study.data(dataclasses.replace(config, **{name: _Guard(name) for name in names}))
+    except JaxexpError:
+        raise
+    except Exception as problem:  # the experiment's own code may raise anything
+        raise StudyError(f"data cannot be made: {_told(problem, config)}") from problem
     for name, leaf in zip(trees.leaf_names(data), jax.tree.leaves(data), strict=True):
         if not isinstance(leaf, (np.ndarray, np.generic, jax.Array, int, float)) or np.asarray(leaf).dtype == object:
             raise StudyError(f"data gave a {type(leaf).__name__} at {name or 'its root'}: give arrays of numbers")
@@ -158,15 +163,20 @@ def _trace(
     except JaxexpError:
         raise
     except Exception as problem:  # the experiment's own code may raise anything
-        static = [f"{f.name}={getattr(config, f.name)!r}" for f in configs.fields(config).values() if not f.dynamic]
-        where = f" (with {', '.join(static)})" if static else ""
-        told = f"{type(problem).__name__}: {_first_line(problem)}"
-        raise StudyError(f"{name} cannot be traced: {told}{_line_of(problem)}{where}") from problem
+        raise StudyError(f"{name} cannot be traced: {_told(problem, config)}") from problem
+
+
+def _told(problem: Exception, config: Any) -> str:
+    """What the experiment's own code raised, where, and with which static fields."""
+    static = [f"{f.name}={getattr(config, f.name)!r}" for f in configs.fields(config).values() if not f.dynamic]
+    where = f" (with {', '.join(static)})" if static else ""
+    return f"{type(problem).__name__}: {_first_line(problem)}{_line_of(problem)}{where}"
 
 
 def _line_of(problem: Exception) -> str:
-    """Where in the experiment's own code an error comes from: the last line that is neither JAX's nor of here."""
-    libraries = (jax.__file__.removesuffix("__init__.py"), __file__.removesuffix("signature.py"))
+    """Where in the experiment's own code an error comes from: the last line that is not of a package or of here."""
+    packages, python = jax.__file__.removesuffix("jax/__init__.py"), traceback.__file__.removesuffix("traceback.py")
+    libraries = (packages, python, __file__.removesuffix("signature.py"))
     frames = [f for f in traceback.extract_tb(problem.__traceback__) if not f.filename.startswith(libraries)]
     return f", line {frames[-1].lineno} of {frames[-1].filename}" if frames else ""
 

@@ -51,4 +51,15 @@ def _size(name: str, text: str) -> int:
         return 1
     if call.group(1) in ("geomspace", "linspace", "logspace"):
         return max(1, numbers[-1])
-    return max(1, len(range(*numbers))) if call.group(1) == "range" and len(numbers) < 4 and 0 not in numbers[2:] else 1
+    is_range = call.group(1) == "range" and len(numbers) < 4 and 0 not in numbers[2:]
+    return max(1, length(range(*numbers))) if is_range else 1
+
+
+def length(asked: range) -> int:
+    """Returns how many numbers a range has, be they more than `len` can say.
+
+    Example:
+        >>> length(range(10**30)), length(range(7, 0, -2)), length(range(3, 0))
+        (1000000000000000000000000000000, 4, 0)
+    """
+    return max(0, -((asked.start - asked.stop) // asked.step))

@@ -41,12 +41,12 @@ def fastest(plan: Plan) -> Plan:
     heaviest = int(np.argmax([group["seconds"] for group in summary["groups"]]))
     devices.use_compile_cache()
     lowered = engine.lower(plan, heaviest)
-    known = _path(lowered.fingerprint)
+    known = _path(lowered.fingerprint, _others(plan, heaviest))
     tile = _read(known)
     if tile is None:
         try:
             seconds = _seconds(plan, lowered, heaviest)
-        except OutOfMemoryError:  # which the run meets as well, and knows what to do
+        except OutOfMemoryError:  # the run, which may meet it too, knows what to do
             return plan
         best = min(seconds, key=lambda tile: seconds[tile])
         tile = best if seconds[best] < _GAIN * seconds[plan.tile] else plan.tile
@@ -103,12 +103,12 @@ def _call(plan: Plan, lowered: Lowered, compiled: Any, group: int) -> Callable[[
     return lambda: num_tiles * timed() / num_steps
 
 
-def _path(fingerprint: str) -> Path | None:
-    """Where the tile of a program on this machine is kept; nowhere without a compile cache."""
+def _path(fingerprint: str, others: list[Tile]) -> Path | None:
+    """Where the best of a program's tile and others on this machine is kept; nowhere without a compile cache."""
     folder = jax.config.values["jax_compilation_cache_dir"]
     if not folder or not jax.config.values["jax_enable_compilation_cache"]:
         return None
-    known = json.dumps([fingerprint, devices.environment()], sort_keys=True)
+    known = json.dumps([fingerprint, others, devices.environment()], sort_keys=True)
     return Path(folder) / "tiles" / f"{hashlib.sha256(known.encode()).hexdigest()[:32]}.json"
 
 

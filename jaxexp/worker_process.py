@@ -51,7 +51,7 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
     before = worker.shorter(job)
     with engine.compiler(job.plan, job.lowered, ()) as program:
         _say({"ready": os.getpid()})
-        while (name := asked.get()) != STOP:
+        while (name := asked.get()) != STOP and STOP not in asked.queue:
             if store.chunk_path(folder, job.plan.digest, name).is_file():  # another process was here in the meantime
                 _say({"committed": name})
                 continue

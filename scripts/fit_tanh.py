@@ -1,6 +1,6 @@
 """Fits the rational function that `jaxexp.models.tanh` is in float32: `python scripts/fit_tanh.py`.
 
-tanh(x) = x P(x^2) / Q(x^2) on [0, 7.9], P and Q of degrees 3 and 4, their constants 1 apart from rounding: beyond,
+tanh(x) = x P(x^2) / Q(x^2) on [0, 7.9], P and Q of degrees 3 and 4, their constants nearly 1: beyond,
 tanh is 1 but for 3e-7. The largest relative error is made small by Lawson's iteration, least squares whose weights grow
 where the error is large, each linear after division by the Q before.
 

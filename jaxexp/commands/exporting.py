@@ -64,7 +64,7 @@ def table(
         elif as_markdown:
             typer.echo(tables.to_markdown(*tables.cells(rows)), nl=False)
         else:
-            display.table(*tables.cells(rows), total=total)
+            display.table(*tables.cells(rows), total, f"--limit {total}")
             if by is not None and not fields:
                 _print_judged_apart(dataset, by, at)
 
@@ -77,7 +77,12 @@ def _print_judged_apart(dataset: Any, by: str, at: int | None) -> None:
     name, _, step = by.removeprefix("-").partition(" @")
     if name not in tables.metrics(dataset) or min(dataset.sizes["trial"], dataset.sizes["seed"]) < 2:
         return
-    trial, estimate, _ = judged_apart(dataset, name, by.startswith("-"), int(step) if step else at)
+    try:
+        trial, estimate, _ = judged_apart(dataset, name, by.startswith("-"), int(step) if step else at)
+    except StudyError:  # of a run that is not done, or diverges: no two seeds that every trial has
+        return
+    if not estimate.n:
+        return
     words = ", ".join(f"{varied}={dataset[varied].values[trial]}" for varied in tables.varied(dataset))
     display.out.print(
         f"the first row is the best by its own seeds, which flatters it; by every other seed the best is trial {trial}"

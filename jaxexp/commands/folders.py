@@ -37,8 +37,9 @@ def doctor(
 ) -> None:
     """Say what this machine is and, of a run, whether each file is what was written. Exit code 1 where one is not."""
     with errors(as_json):
-        from jaxexp import display, upkeep
+        from jaxexp import devices, display, upkeep
 
+        devices.check()
         about = upkeep.machine()
         if name is not None:
             folder = catalog.run_folder(name, out, label)

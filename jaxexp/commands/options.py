@@ -49,7 +49,6 @@ ScoreMetric = Annotated[str | None, typer.Option(help="The metric; that which a 
 ScoreAt = Annotated[int | None, typer.Option(help="After this many steps; the last where nothing is said.")]
 At = Annotated[int | None, typer.Option(help="Show the evaluation after this many steps.")]
 By = Annotated[str | None, typer.Option(help="Sort by this column; -COLUMN for descending.")]
-Limit = Annotated[int, typer.Option(min=1, help="Rows to show.")]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,12 +55,11 @@ def show(name: Name, as_json: Json = False) -> None:
         loaded = catalog.load(name)
         from jaxexp import configs, display, study, sweep
 
-        listed = {entry.name: entry.question for entry in catalog.entries(loaded.path.parent)}
         fields = configs.fields(loaded.study.config)
         about = {
             "name": loaded.name,
             "path": str(loaded.path),
-            "question": listed[loaded.name],
+            "question": catalog.question(loaded.path),
             "hyperparameters": [
                 {
                     "name": field.name,
@@ -172,7 +172,8 @@ def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool)
         }  # fmt: skip
         display.json_document(document)
         return
-    display.table(*tables.cells(made.rows[:30]), total=len(made.rows))
+    total = len(made.rows)
+    display.table(*tables.cells(made.rows[:30]), total, f"jaxexp table {shlex.quote(str(folder))} --limit {total}")
     display.out.print(f"{computed:,} runs computed in {display.duration(seconds)}, {made.num_diverged} diverged")
     display.verdicts(made.verdicts)
     for path in made.figures:

@@ -1,7 +1,7 @@
 """Models as pairs of pure functions: any flax module, a perceptron, an LSTM, and nets that segment images.
 
 Bare pytrees, Equinox and Haiku models need nothing from here: an experiment's functions call them as they are. Models
-that are flax modules are loaded at first use, since flax takes a fifth of a second to import.
+that are flax modules are loaded at first use, since flax takes some tenths of a second to import.
 """
 
 import importlib

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 _LARGEST = 7.9
-"""Beyond it the quotient below stays as it is, at 1 - 6e-8 in float32."""
+"""Beyond it the quotient below stays as it is, less than 5e-7 below 1."""
 
 _NUMERATOR = (1.15318696e-05, 2.96047633e-03, 1.29344204e-01, 9.99999869e-01)
 _DENOMINATOR = (2.49255726e-07, 2.40012467e-04, 2.38540956e-02, 4.62676472e-01, 1.0)

@@ -294,10 +294,11 @@ def _table(subject: Subject, metric: str) -> str:
     more = []
     if total > len(lines):
         more += [f"All {total:,} rows: `jaxexp table {shlex.quote(subject.folder)} --limit {total}`."]
-    if total > 1 and subject.by is None:
+    if total > 1 and subject.by is None and subject.dataset.sizes["seed"] > 1:
+        column = f"{'' if metric in headline else f'--metric {shlex.quote(metric)} '}--by {shlex.quote(by)}"
         more += [
             "The first row is the best by its own seeds, which flatters it: "
-            f"`jaxexp table {shlex.quote(subject.folder)} --by {shlex.quote(by)}` judges the best by other seeds."
+            f"`jaxexp table {shlex.quote(subject.folder)} {column}` judges the best by other seeds."
         ]
     if len({*headline, metric}) > len(shown):
         more += [f"{len({*headline, metric}) - len(shown)} more metrics are in the folder's summary.csv."]
