@@ -90,6 +90,8 @@ MISTAKES = {
         ["learning_rate=linspace(0,1,1e9)"],
         "asks for at least 1,000,000,000 runs",
     ),
+    "too many to count": (["learning_rate=range(1e30)"], "asks for at least 1,000,000,000,000,000,0"),
+    "too many to count, meant": (["learning_rate=range(1e30)", "--yes"], "values, more than 100,000,000"),
     "too many samples": (["learning_rate=uniform(0,1)", "--samples", "1000000"], "--samples 1000000 asks for at least"),
     "too many to hold": (
         ["learning_rate=linspace(0,1,1e9)", "--yes"],
@@ -118,6 +120,41 @@ def test_a_mistake_gives_one_message_and_writes_nothing(folder, mistake, monkeyp
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert sorted(folder.glob("*")) == before
+
+
+def test_data_that_cannot_be_made_name_the_line_of_the_experiment(folder):
+    write(folder, "pass")
+    path = folder / "experiments" / "ball.py"
+    path.write_text(path.read_text().replace("seeds=3,", "seeds=3, data=lambda config: 1 / 0,"))
+    done = jaxexp(folder, "plan", "ball")
+    assert done.returncode == 2
+    assert "error: data cannot be made: ZeroDivisionError: division by zero, line 29 of " in done.stderr
+    assert "ball.py (with hidden=4, shape='bowl')" in done.stderr
+
+
+def test_a_file_that_is_not_listed_and_one_of_another_encoding_are_shown(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    text = Path("experiments", "ball.py").read_text()
+    Path("experiments", "_hidden.py").write_text(text)
+    Path("experiments", "latin.py").write_bytes(
+        f"# coding: latin-1\n{text.replace('fast', 'schnéll')}".encode("latin-1")
+    )
+    for name, asked in (("experiments/_hidden.py", "How fast"), ("latin", "How schnéll")):
+        done = CliRunner().invoke(app, ["show", name, "--json"])
+        assert json.loads(done.stdout)["question"] == f"{asked} does a ball roll?"
+
+
+@pytest.mark.parametrize(("words", "hinted"), [(["run", "ball", "--seed"], True), (["list", "--seed"], False)])
+def test_only_a_verb_that_takes_words_hints_at_them(folder, words, hinted):
+    done = jaxexp(folder, *words)
+    assert done.returncode == 2
+    assert ("seed=..., e.g. seeds=64" in done.stderr) == hinted
+
+
+def test_no_device_is_said_by_doctor_too(folder):
+    done = jaxexp(folder, "doctor", env={**os.environ, "JAX_PLATFORMS": "cuda"})
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: JAX finds no device")
 
 
 def test_a_dynamic_field_in_an_if_is_named_with_the_fix(folder):

@@ -125,6 +125,21 @@ GOOD = {
 }
 
 
+@pytest.mark.parametrize("value", ["a\u00a0b", "\u3042 \u00e9"])
+def test_a_text_that_can_be_seen_is_kept(value):
+    field = configs.Field("name", str, False)
+    assert configs.check_value(field, value) == value
+
+
+def test_a_static_value_of_several_lines_is_kept():
+    class Net:
+        def __str__(self):
+            return "Net(\n)"
+
+    made = Net()
+    assert configs.check_value(configs.Field("net", Net, False), made) is made
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_values_of_the_right_type_are_kept(name):
     given_value, kept = GOOD[name]

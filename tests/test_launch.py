@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import random
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from jaxexp import catalog, jobs, launch, worker
+from jaxexp import catalog, jobs, launch, worker, worker_process
 from jaxexp.errors import JaxexpError
 from jaxexp.plans import Tile
 from jaxexp.worker import Committed
@@ -130,6 +131,17 @@ def test_a_worker_that_dies_before_it_is_ready_is_started_again(order, alone, tm
     shared(order, tmp_path / "shared", monkeypatch)
     assert len(started) == 2
     assert chunks(tmp_path / "shared") == alone
+
+
+def test_a_worker_that_is_told_to_stop_begins_no_other_batch(order, tmp_path, monkeypatch):
+    job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
+    told = {**order._asdict(), "folder": str(job.folder), "core": None, "digests": job.digests}
+    asked, said = queue.Queue(), []
+    for line in (job.pending[0].name, job.pending[1].name, worker_process.STOP):
+        asked.put(line)
+    monkeypatch.setattr(worker_process, "_say", said.append)
+    worker_process._serve(told, asked)
+    assert said == [{"ready": os.getpid()}]
 
 
 def test_a_worker_whose_starter_is_killed_ends_without_a_word(order, tmp_path):

@@ -165,7 +165,7 @@ def test_a_tile_that_cannot_be_is_refused(tile, why):
         plans.check_tile(plans.Tile(*tile))
 
 
-@pytest.mark.parametrize("text", ["a\0", "\x1b[31mred", "two\nlines"])
+@pytest.mark.parametrize("text", ["a\0", "\x1b[31mred", "two\nlines", "\u202eleft", "a\u2028b"])
 def test_a_text_that_no_table_can_show_is_refused(text):
     made = jx.Study(experiment=NOTHING, config=Texts(), sweep=jx.grid(v=("a", text)))
     with pytest.raises(ConfigError, match="has a character that no table can show"):

@@ -14,7 +14,7 @@ import xarray
 from typer.testing import CliRunner
 
 import jaxexp as jx
-from jaxexp import statistics, tables
+from jaxexp import display, statistics, tables, worker
 from jaxexp.commands import exporting
 from jaxexp.errors import StudyError
 
@@ -231,6 +231,25 @@ def test_the_best_row_of_a_sorted_table_is_judged_by_other_seeds(folder):
     assert "trial 2 (rate=0.1, width=1)" in invoked(folder, "--by", "score @0")
     for words in (["--by", "rate"], [], ["--by", "-score", "--csv"], ["--group-by", "rate", "--by", "-score"]):
         assert "flatters" not in invoked(folder, *words)
+
+
+@pytest.mark.parametrize("status", [[[0, 0], [0, 3], [0, 3], [0, 3]], [[0, 3], [3, 0], [0, 3], [0, 3]], [[1, 1]] * 4])
+def test_where_no_two_seeds_ran_everywhere_nothing_is_judged(folder, monkeypatch, status):
+    results = worker.load(folder)
+    results["status"].values[:] = status
+    monkeypatch.setattr(worker, "load", lambda folder: results)
+    assert "flatters" not in invoked(folder, "--by", "-score")
+
+
+def test_a_path_leaves_nothing_to_choose_by_name(folder):
+    done = CliRunner().invoke(app, ["table", folder, "--name", "other"])
+    assert done.exit_code == 2
+    assert f"{folder} is a run, and --name other would choose one of an experiment's" in done.stderr
+
+
+def test_a_title_is_no_markup(capsys):
+    display.table(["loss[val]", "a_b"], [["1", "2"]])
+    assert capsys.readouterr().out.split() == ["loss[val]", "a", "b", "1", "2"]
 
 
 def test_the_verb_sorts_groups_and_limits(folder):

@@ -64,6 +64,14 @@ def test_takes_the_fastest_and_remembers_it(monkeypatch: pytest.MonkeyPatch):
     assert asked == [Tile(3, 4)]
 
 
+def test_what_is_fastest_for_many_seeds_is_not_taken_for_few(monkeypatch: pytest.MonkeyPatch):
+    asked = told(monkeypatch, {Tile(2, 2): 0.5})
+    for num_seeds in (4, 1):
+        made = plans.plan(tiny_studies.study("mlp", (0.03, 0.1, 0.3), num_seeds))
+        timing.fastest(plans.in_folder(made, Tile(2, 1), None))
+    assert asked == [Tile(2, 1)] * 2
+
+
 def test_stays_with_the_planned_tile_where_little_is_gained(monkeypatch: pytest.MonkeyPatch):
     told(monkeypatch, {Tile(1, 1): 0.98})
     assert timing.fastest(planned()).tile == Tile(3, 4)
