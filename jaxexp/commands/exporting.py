@@ -72,13 +72,12 @@ def table(
 def _print_judged_apart(dataset: Any, by: str, at: int | None) -> None:
     """Below a table that is sorted by a metric: what the best has at seeds that did not choose it."""
     from jaxexp import comparisons, display, tables
-    from jaxexp.importance import judged_apart
 
     name, _, step = by.removeprefix("-").partition(" @")
     if name not in tables.metrics(dataset) or min(dataset.sizes["trial"], dataset.sizes["seed"]) < 2:
         return
     try:
-        trial, estimate, _ = judged_apart(dataset, name, by.startswith("-"), int(step) if step else at)
+        trial, estimate, _ = comparisons.judged_apart(dataset, name, by.startswith("-"), int(step) if step else at)
     except StudyError:  # of a run that is not done, or diverges: no two seeds that every trial has
         return
     if not estimate.n:

@@ -304,6 +304,44 @@ def staged(contrast: Contrast, differences: Any, num_first: int) -> Contrast:
     )
 
 
+def run_everywhere(dataset: Any) -> Any:
+    """Returns the seeds that were run in every trial that was run at all: trials are compared on the same seeds.
+
+    Args:
+        dataset: Results; as they are where no seed is common to all.
+    """
+    ran = dataset["status"].values != NOT_RUN
+    common = ran[ran.any(1)].all(0)
+    return dataset.isel(seed=common) if common.any() else dataset
+
+
+def judged_apart(dataset: Any, metric: str, larger_is_better: bool, at: int | None = None) -> statistics.Choice:
+    """Returns the best trial by every other seed, and its mean over the seeds between them.
+
+    Args:
+        dataset: Results.
+        metric: What is to be best.
+        larger_is_better: Whether the largest is.
+        at: After how many steps; the last where None.
+
+    Raises:
+        StudyError: If there are less than two seeds that every trial has run, or the metric is not there.
+
+    Source: as `statistics.choose_and_judge`.
+
+    Example:
+        >>> import jaxexp as jx
+        >>> @jx.config
+        ... class Config:
+        ...     x: float = 0.0
+        >>> square = jx.from_train(lambda key, config: {"y": config.x**2})
+        >>> dataset = jx.run(jx.Study(experiment=square, config=Config(), sweep=jx.grid(x=(1.0, 2.0)), seeds=4))
+        >>> judged_apart(dataset, "y", larger_is_better=True)[:2]
+        (1, Estimate(mean=4.0, low=-inf, high=inf, n=2, excluded=0))
+    """
+    return statistics.choose_and_judge(scores(run_everywhere(dataset), metric, at), larger_is_better)
+
+
 def interval(estimate: Estimate) -> str:
     """Returns an estimate with its interval as text; where that is the whole line there is none.
 

@@ -13,8 +13,8 @@ import numpy as np
 from jaxexp import comparisons, tables
 from jaxexp.errors import StudyError, suggestion
 from jaxexp.importance import anova, forests
-from jaxexp.results import NOT_FINITE, NOT_RUN
-from jaxexp.statistics import Choice, Estimate, choose_and_judge, mean_interval
+from jaxexp.results import NOT_FINITE
+from jaxexp.statistics import Estimate, choose_and_judge, mean_interval
 
 
 class Shares(NamedTuple):
@@ -103,7 +103,7 @@ def shares(dataset: Any, metric: str, at: int | None = None) -> Shares:
         >>> found.main, found.rest
         ({'a': 0.8, 'b': 0.2}, 0.0)
     """
-    num_seeds, dataset = dataset.sizes["seed"], _run_everywhere(dataset)
+    num_seeds, dataset = dataset.sizes["seed"], comparisons.run_everywhere(dataset)
     values, factors = comparisons.scores(dataset, metric, at), _factors(dataset)
     if not factors:
         raise StudyError("no hyperparameter differs between trials: sweep one, e.g. `learning_rate=0.1,0.01`")
@@ -114,13 +114,6 @@ def shares(dataset: Any, metric: str, at: int | None = None) -> Shares:
     if (fewer := num_seeds - dataset.sizes["seed"]) > 0:
         found = found._replace(left_out=(f"{fewer} of {num_seeds} seeds were not run in every trial", *found.left_out))
     return found._replace(num_diverged=int((dataset["status"].values == NOT_FINITE).sum()))
-
-
-def _run_everywhere(dataset: Any) -> Any:
-    """The seeds that were run in every trial that was run at all: trials are compared on the same seeds."""
-    ran = dataset["status"].values != NOT_RUN
-    common = ran[ran.any(1)].all(0)
-    return dataset.isel(seed=common) if common.any() else dataset
 
 
 def _factors(dataset: Any) -> list[_Factor]:
@@ -245,7 +238,7 @@ def marginal(dataset: Any, name: str, metric: str, at: int | None = None) -> dic
     swept = tables.varied(dataset)
     if name not in swept:
         raise StudyError(f"{name!r} is not swept{suggestion(name, swept)}")
-    dataset = _run_everywhere(dataset)
+    dataset = comparisons.run_everywhere(dataset)
     values, column = comparisons.scores(dataset, metric, at), dataset[name].values
     return {value: _average(values[column == value]) for value in np.unique(column).tolist()}
 
@@ -290,7 +283,7 @@ def at_edge(
         >>> print(at_edge(dataset, "y", larger_is_better=True)["x"])
         x=3 is best and the largest of 3 values: the optimum may lie beyond, so widen the range, e.g. `x=2,3,4`
     """
-    values = comparisons.scores(_run_everywhere(dataset), metric, at)
+    values = comparisons.scores(comparisons.run_everywhere(dataset), metric, at)
     best_trial, choosing = _best(values, larger_is_better), values[:, ::2]
     ties = (choosing == choosing[best_trial]).all(1)  # as where an accuracy is 1 in several
     ties |= np.arange(len(ties)) == best_trial
@@ -354,7 +347,7 @@ def sensitivity(dataset: Any, metric: str, larger_is_better: bool, at: int | Non
         >>> [(found.best, found.value, found.lost.mean) for found in sensitivity(dataset, "y", larger_is_better=True)]
         [(3.0, 2.0, 5.0)]
     """
-    values = comparisons.scores(_run_everywhere(dataset), metric, at)
+    values = comparisons.scores(comparisons.run_everywhere(dataset), metric, at)
     best = _best(values, larger_is_better)
     judging = slice(1, None, 2) if values.shape[1] > 1 else slice(None)
     columns = {name: dataset[name].values for name in tables.varied(dataset)}
@@ -369,33 +362,6 @@ def sensitivity(dataset: Any, metric: str, larger_is_better: bool, at: int | Non
         for name in columns
         for trial in _neighbours(columns, name, best)
     ]
-
-
-def judged_apart(dataset: Any, metric: str, larger_is_better: bool, at: int | None = None) -> Choice:
-    """Returns the best trial by every other seed, and its mean over the seeds between them.
-
-    Args:
-        dataset: Results.
-        metric: What is to be best.
-        larger_is_better: Whether the largest is.
-        at: After how many steps; the last where None.
-
-    Raises:
-        StudyError: If there are less than two seeds that every trial has run, or the metric is not there.
-
-    Source: as `statistics.choose_and_judge`.
-
-    Example:
-        >>> import jaxexp as jx
-        >>> @jx.config
-        ... class Config:
-        ...     x: float = 0.0
-        >>> square = jx.from_train(lambda key, config: {"y": config.x**2})
-        >>> dataset = jx.run(jx.Study(experiment=square, config=Config(), sweep=jx.grid(x=(1.0, 2.0)), seeds=4))
-        >>> judged_apart(dataset, "y", larger_is_better=True)[:2]
-        (1, Estimate(mean=4.0, low=-inf, high=inf, n=2, excluded=0))
-    """
-    return choose_and_judge(comparisons.scores(_run_everywhere(dataset), metric, at), larger_is_better)
 
 
 def _best(values: np.ndarray, larger_is_better: bool) -> int:
