@@ -337,18 +337,6 @@ def _places(values: np.ndarray, descending: bool) -> np.ndarray:
     return np.concatenate([places, np.nonzero(missing)[0]])
 
 
-def sorted_rows(table: list[dict[str, Any]], by: str | None) -> list[dict[str, Any]]:
-    """Returns the rows in the order of a column, ascending (`by`) or descending (`-by`).
-
-    Raises:
-        StudyError: If there is no such column.
-    """
-    if by is None or not table:
-        return table
-    column = _column(table[0], by)
-    return [table[place] for place in _places(np.asarray([row[column] for row in table]), by.startswith("-"))]
-
-
 def as_rows(made: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Returns columns as one dict a row, of plain Python values."""
     lists = [np.asarray(values).tolist() for values in made.values()]

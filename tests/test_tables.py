@@ -134,11 +134,11 @@ def test_a_hyperparameter_named_like_a_count_keeps_its_values(dataset):
 
 
 def test_sorting_puts_what_is_missing_last_and_names_are_checked(dataset):
-    rows = tables.rows(dataset)
-    assert [row["rate"] for row in tables.sorted_rows(rows, "-accuracy")] == [0.2, 0.1]
-    assert [row["rate"] for row in tables.sorted_rows(rows, "rate")] == [0.1, 0.2]
+    found = tables.columns(dataset)
+    assert tables.ordered(found, "-accuracy")["rate"].tolist() == [0.2, 0.1]
+    assert tables.ordered(found, "rate")["rate"].tolist() == [0.1, 0.2]
     with pytest.raises(StudyError, match="did you mean 'rate'"):
-        tables.sorted_rows(rows, "rat")
+        tables.ordered(found, "rat")
     with pytest.raises(StudyError, match="did you mean 'accuracy'"):
         tables.rows(dataset, shown=["accurac"])
     with pytest.raises(StudyError, match="nothing was evaluated at step 5: evaluated at 0, 10"):
@@ -158,8 +158,7 @@ def test_columns_and_rows_are_sorted_as_python_sorts_them(by):
     there = [row for row in rows if row[column] == row[column]]
     expected = sorted(there, key=lambda row: row[column], reverse=by.startswith("-"))
     expected += [row for row in rows if row[column] != row[column]]
-    for told in (tables.as_rows(tables.ordered(found, by)), tables.sorted_rows(rows, by)):
-        assert [repr(row) for row in told] == [repr(row) for row in expected]
+    assert [repr(row) for row in tables.as_rows(tables.ordered(found, by))] == [repr(row) for row in expected]
     assert repr(tables.as_rows(tables.ordered(found, by, 3))) == repr(expected[:3])
 
 
