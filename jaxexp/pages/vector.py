@@ -38,6 +38,7 @@ def markup(figure: Any, prefix: str) -> tuple[str, float]:
     drawn = svg(figure, prefix)
     if len(drawn) > _MOST_BYTES:
         buffer = io.BytesIO()
+        figure.set_layout_engine("none")  # it stays as it was just laid out
         figure.savefig(buffer, format="png", dpi=80, transparent=True)
         content = base64.b64encode(buffer.getvalue()).decode()
         drawn = f'<img src="data:image/png;base64,{content}" alt="{_attribute(words(figure))}">'
