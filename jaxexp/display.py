@@ -43,7 +43,7 @@ def json_document(value: Any) -> None:
 
 
 def table(titles: Sequence[str], lines: Sequence[Sequence[str]], total: int | None = None, all_by: str = "") -> None:
-    """Prints a table, and says how many of its `total` rows are left out, and what to type to see `all`."""
+    """Prints a table, and says how many of its `total` rows are left out, and, where it is given, what shows all."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
         made.add_column(_plain(title.replace("_", " ")), overflow="fold")
