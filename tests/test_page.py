@@ -244,6 +244,15 @@ def test_the_table_is_sorted_as_asked_and_says_what_it_leaves_out():
         page.document(subject(dataset, study=None, metric="los"))
 
 
+@pytest.mark.parametrize(("metric", "column"), [("accuracy", "--by -accuracy"), ("loss", "--metric loss --by loss")])
+def test_what_judges_the_best_by_other_seeds_is_named_where_there_are_some(metric, column):
+    for num_seeds in (1, 4):
+        dataset = made({"learning_rate": [0.1, 0.2]}, num_seeds=num_seeds)
+        told = Reader(page.document(subject(dataset, study=None, metric=metric))).text
+        command = f"jaxexp table results/made/default {column} judges the best by other seeds"
+        assert (command in told) == (num_seeds > 1)
+
+
 def test_the_same_run_gives_the_same_page(text):
     assert page.document(subject()) == text
 
