@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from jaxexp import files, signals
+from jaxexp import files, signals, store
 from jaxexp.engine import Segment
 from jaxexp.jobs import Job
 from jaxexp.worker import Committed
@@ -242,6 +242,9 @@ class Meter:
         for batch in job.pending:
             self._total[batch.group] += batch.num_runs
         self._group_began: dict[int, float] = {}
+        self._within: dict[tuple[int, str], float] = {}
+        self._before = dict.fromkeys(self._done, 0.0)
+        self._checkpointed = store.checkpointed(job.folder) if job.folder else set()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"), console=err, disable=not self._live,
@@ -261,14 +264,18 @@ class Meter:
         """Shows where the job stands after an event."""
         group, now = event.batch.group, time.monotonic()
         self._group_began.setdefault(group, now - (event.seconds if isinstance(event, Segment) else 0))
-        within = 0.0
         if isinstance(event, Committed):
             self._done[group] += event.batch.num_runs
+            self._within.pop((group, event.batch.name), None)
         else:
             tiles, steps = len(event.batch.tiles), self._job.plan.study.num_steps
             within = event.batch.num_runs * (event.tile + event.num_tiles * event.step / steps) / tiles
-        ran = self._done[group] + within
-        rate = ran / max(now - self._group_began[group], 1e-9)
+            if event.batch.name in self._checkpointed:  # what it had done before this display says nothing of the rate
+                self._checkpointed.remove(event.batch.name)
+                self._before[group] += within - event.batch.num_runs * event.num_tiles * event.num_steps / steps / tiles
+            self._within[group, event.batch.name] = within
+        ran = self._done[group] + sum(part for key, part in self._within.items() if key[0] == group)
+        rate = (ran - self._before[group]) / max(now - self._group_began[group], 1e-9)
         left = (self._total[group] - ran) / rate if rate else float("inf")
         step = event.step if isinstance(event, Segment) else self._job.plan.study.num_steps
         note = f"step {step:,}  {rate:,.1f} runs/s  ETA {duration(left) if left < 1e8 else 'unknown'}"

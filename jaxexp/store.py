@@ -358,5 +358,10 @@ def remove_checkpoints(folder: Path, digest: str, batch: str) -> None:
         path.unlink(missing_ok=True)
 
 
+def checkpointed(folder: Path) -> set[str]:
+    """Returns the names of the batches that have a checkpoint."""
+    return {path.name.split("-")[0] for path in (folder / "checkpoints").glob("*.npz")}
+
+
 def _checkpoints(folder: Path, digest: str, batch: str) -> list[Path]:
     return sorted((folder / "checkpoints").glob(f"{batch}-{digest}-*.npz"))

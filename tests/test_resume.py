@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxexp as jx
-from jaxexp import catalog, devices, engine, files, jobs, plans, store, worker
+from jaxexp import catalog, devices, display, engine, files, jobs, plans, store, worker
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.plans import Tile
 from jaxexp.results import NOT_RUN, OK
@@ -205,6 +205,26 @@ def test_a_folder_is_read_while_it_is_being_written(tmp_path, study):
         done[np.ix_(trials, seeds)] = True
     np.testing.assert_array_equal(dataset.status, np.where(done, OK, NOT_RUN))
     np.testing.assert_array_equal(dataset.end.notnull(), np.repeat(done[..., None], 5, axis=-1))
+
+
+def test_what_a_checkpoint_held_says_nothing_of_the_rate(tmp_path, study, monkeypatch, capsys):
+    events = worker.work(jobs.prepare(study, tmp_path / "run", tile=TILE))
+    first = next(events)
+    assert isinstance(first, engine.Segment)
+    assert first.step == 8
+    events.close()
+    job = jobs.prepare(study, tmp_path / "run", tile=TILE)
+    events = worker.work(job)
+    segment = next(events)
+    assert isinstance(segment, engine.Segment)
+    segment = segment._replace(seconds=1.6)
+    events.close()
+    assert (segment.step, segment.num_steps, segment.batch.num_runs) == (16, 8, 4)
+    monkeypatch.setattr(display, "_LINE_SECONDS", -1)
+    monkeypatch.setattr(display.time, "monotonic", lambda: 100.0)
+    display.Meter(job, quiet=False).show(segment)
+    # 16 of 20 steps of 4 of 12 runs are done, half of them in these 1.6 s.
+    assert "3/12 runs  step 16  1.0 runs/s  ETA 8.8 s" in capsys.readouterr().err
 
 
 def test_more_seeds_compute_only_the_new_ones_and_fewer_are_a_selection(tmp_path, study):
