@@ -37,7 +37,7 @@ def contenders(workload: str) -> list[Contender]:
     hand = Contender("hand-written JAX", "benchmarks.handwritten:sweep", cores=two[:1], environment=_ONE_THREAD)
     vectors = {**_ONE_THREAD, "XLA_FLAGS": "--xla_cpu_prefer_vector_width=512"}
     return [
-        *_loops(workload),
+        *_loops(workload, naive_repeats=3),
         hand,
         hand._replace(name="hand-written JAX, 512-bit vectors", environment=vectors, note=vectors["XLA_FLAGS"]),
         hand._replace(name="hand-written JAX, 2 processes", cores=two, environment=vectors, note=vectors["XLA_FLAGS"]),
@@ -53,10 +53,12 @@ def quick(workload: str) -> list[Contender]:
     return [*_loops(workload), _jaxexp("jaxexp", num_workers=num_workers, num_seeds=QUICK_SEEDS[workload])]
 
 
-def _loops(workload: str) -> list[Contender]:
+def _loops(workload: str, naive_repeats: int = 1) -> list[Contender]:
+    """The loop, and naive vmap, which takes long: once where there is little time."""
+    note = "the whole sweep in one vmap"
     return [
         Contender(CAREFUL_LOOP, "benchmarks.natural:careful_loop", num_runs=LOOP_RUNS[workload]),
-        Contender("naive vmap", "benchmarks.natural:naive_vmap", most_repeats=1, note="the whole sweep in one vmap"),
+        Contender("naive vmap", "benchmarks.natural:naive_vmap", most_repeats=naive_repeats, note=note),
     ]
 
 
