@@ -242,7 +242,7 @@ class Meter:
         for batch in job.pending:
             self._total[batch.group] += batch.num_runs
         self._group_began: dict[int, float] = {}
-        self._within: dict[tuple[int, str], float] = {}
+        self._within: dict[int, dict[str, float]] = {group: {} for group in self._done}
         self._before = dict.fromkeys(self._done, 0.0)
         self._checkpointed = store.checkpointed(job.folder) if job.folder else set()
         self._bar = Progress(
@@ -266,15 +266,15 @@ class Meter:
         self._group_began.setdefault(group, now - (event.seconds if isinstance(event, Segment) else 0))
         if isinstance(event, Committed):
             self._done[group] += event.batch.num_runs
-            self._within.pop((group, event.batch.name), None)
+            self._within[group].pop(event.batch.name, None)
         else:
             tiles, steps = len(event.batch.tiles), self._job.plan.study.num_steps
             within = event.batch.num_runs * (event.tile + event.num_tiles * event.step / steps) / tiles
             if event.batch.name in self._checkpointed:  # what it had done before this display says nothing of the rate
                 self._checkpointed.remove(event.batch.name)
-                self._before[group] += within - event.batch.num_runs * event.num_tiles * event.num_steps / steps / tiles
-            self._within[group, event.batch.name] = within
-        ran = self._done[group] + sum(part for key, part in self._within.items() if key[0] == group)
+                self._before[group] += within - event.num_runs(steps)
+            self._within[group][event.batch.name] = within
+        ran = self._done[group] + sum(self._within[group].values())
         rate = (ran - self._before[group]) / max(now - self._group_began[group], 1e-9)
         left = (self._total[group] - ran) / rate if rate else float("inf")
         step = event.step if isinstance(event, Segment) else self._job.plan.study.num_steps

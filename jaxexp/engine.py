@@ -47,6 +47,10 @@ class Segment(NamedTuple):
     seconds: float
     snapshot: "Snapshot | None" = None
 
+    def num_runs(self, total: int) -> float:
+        """Returns how many runs it was worth: its share of the `total` steps, times the runs of its tiles."""
+        return self.batch.num_runs * self.num_tiles / len(self.batch.tiles) * self.num_steps / total
+
 
 class Snapshot(NamedTuple):
     """A batch in the middle: its finished tiles' results, and the state and records of the tiles in flight."""

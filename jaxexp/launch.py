@@ -108,8 +108,8 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
                 for event in work:
                     yield event
                     yield from crew.heard(0)
-                    if began:  # the first segment's time is not known: the program was compiled in it
-                        runs_done += _runs(job, event)
+                    if began and isinstance(event, Segment):  # not the first, in whose time the program was compiled
+                        runs_done += event.num_runs(job.plan.study.num_steps)
                     began = began or time.monotonic()
                     if not crew.hands and crew.pending and _worth(time.monotonic() - began, runs_done, crew.pending):
                         crew.hire()
@@ -132,14 +132,6 @@ def _worth(seconds: float, runs_done: float, pending: list[Batch]) -> bool:
     """Whether so much is left, by what was done in how many seconds, that more processes pay."""
     left = sum(batch.num_runs for batch in pending)
     return seconds > _MEASURE_SECONDS and seconds * left / max(runs_done, 1e-9) > _WORTH_SECONDS
-
-
-def _runs(job: Job, event: Segment | Committed) -> float:
-    """Runs that a segment trained in whole: its share of all steps, times the runs of its tiles."""
-    if isinstance(event, Committed):
-        return 0.0
-    runs = event.batch.num_runs * event.num_tiles / len(event.batch.tiles)
-    return runs * event.num_steps / job.plan.study.num_steps
 
 
 class _Crew:
