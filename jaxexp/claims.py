@@ -35,7 +35,7 @@ class Claims:
 
     def __init__(self, folder: Path, digest: str):
         self._folder, self._digest = folder / "claims", digest
-        self._id, self._count = uuid.uuid4().hex, 0
+        self._owner, self._id, self._count = _process(), uuid.uuid4().hex, 0
         self._held: set[str] = set()
         self._watched: dict[str, tuple[bytes, float]] = {}
         self._lock, self._ended = threading.Lock(), threading.Event()
@@ -70,7 +70,7 @@ class Claims:
         return self._folder / f"{batch}-{self._digest}.json"
 
     def _text(self) -> bytes:
-        return json.dumps({"id": self._id, "count": self._count, **_process()}).encode()
+        return json.dumps({"id": self._id, "count": self._count, **self._owner}).encode()
 
     def _made(self, path: Path) -> bool:
         """Whether a claim could be made where there was none: of several who try, one can."""
@@ -144,8 +144,8 @@ class Queue:
     def take(self, preference: Callable[[Batch], Any] = lambda batch: 0) -> Batch | None:
         """Returns the free batch of the lowest `preference`, first come first served; None where none is free now."""
         for batch in sorted(self.pending, key=preference):
-            free = self._claims is None or (not self._there(batch) and self._claims.take(batch.name))
-            if self._there(batch):  # also where it was committed just before the claim
+            free = self._claims is None or self._claims.take(batch.name)
+            if self._there(batch):  # looked for after the claim: it may have been committed just before
                 self.done(batch)
                 self.elsewhere.append(batch)
                 self.pending.remove(batch)

@@ -41,7 +41,11 @@ class _Source:
 
 
 class Shorter:
-    """The shorter plans of a folder; a group's results are read when it is first asked for."""
+    """The shorter plans of a folder; a group's results are read when it is first asked for.
+
+    Attributes:
+        environment: What bits depend on here and now, as chunks record it, but for the program.
+    """
 
     def __init__(self, plan: Plan, folder: Path | None, environment: Mapping[str, Any]):
         """Looks for plans of fewer steps.
@@ -49,9 +53,9 @@ class Shorter:
         Args:
             plan: The longer plan.
             folder: The run folder; nothing is found where None.
-            environment: What bits depend on here and now, as chunks record it, but for the program.
+            environment: As the attribute.
         """
-        self._plan, self._folder, self._environment = plan, folder, dict(environment)
+        self._plan, self._folder, self.environment = plan, folder, dict(environment)
         shorter = [stored for stored in store.plans(folder) if stored.steps[0] < plan.study.num_steps] if folder else []
         self._known = sorted(shorter, key=lambda stored: -stored.steps[0])
         self._sources: dict[int, _Source | None] = {}
@@ -138,7 +142,7 @@ class Shorter:
         for batch in sorted(store.committed(self._folder, stored.digest)):
             result, environment = store.read_chunk_and_environment(self._folder, stored.digest, batch)
             wanted = np.isin(rows[result.trial], members) & np.isin(result.seed, self._plan.seeds)
-            of_here = {**self._environment, "program": fingerprint}  # that data are equal, the folder has checked
+            of_here = {**self.environment, "program": fingerprint}  # that data are equal, the folder has checked
             same = {name: value for name, value in environment.items() if name != "data"} == of_here
             if wanted.any() and result.state and same:
                 yield result._replace(trial=rows[result.trial]).at(wanted)

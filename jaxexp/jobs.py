@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import claims, configs, devices, earlier, engine, files, matching, plans, store, timing, trees
+from jaxexp import claims, configs, devices, earlier, engine, files, matching, plans, store, timing
 from jaxexp.errors import JaxexpError, MismatchError, OutOfMemoryError, StoreError
 from jaxexp.plans import Batch, Group, Plan, Tile
 from jaxexp.program import Lowered
@@ -250,7 +250,7 @@ def _of_before(
 def digests(plan: Plan, lowered: Mapping[int, Lowered]) -> dict[str, dict[str, str]]:
     """Returns for each group that was lowered, by its static fields, the digests of its program and of its data."""
     return {
-        group_name(plan.groups[index]): {"program": one.fingerprint, "data": trees.digest(plan.groups[index].data)}
+        group_name(plan.groups[index]): {"program": one.fingerprint, "data": plan.groups[index].data_digest}
         for index, one in lowered.items()
     }
 

@@ -55,6 +55,7 @@ class Group:
         config: The config of the group's first trial.
         trials: Rows of the trial table, int64 [n], in order.
         data: The group's data as host arrays.
+        data_digest: Their SHA-256.
         signature: Shapes, metrics and owners of the experiment's functions.
     """
 
@@ -62,6 +63,7 @@ class Group:
     config: Any
     trials: np.ndarray
     data: Any
+    data_digest: str
     signature: Signature
 
 
@@ -181,8 +183,9 @@ def _groups(study: Study, trials: Table) -> tuple[Group, ...]:
 def _group(study: Study, trials: Table, static: dict, indices: np.ndarray, loaded: dict[str, Any]) -> Group:
     config = studies.trial_config(study, trials, int(indices[0]))
     data = load_data(study, config)
-    data = loaded.setdefault(trees.digest(data), data)  # groups with equal data share one copy
-    return Group(static, config, indices, data, signature(study, config, data))
+    digest = trees.digest(data)
+    data = loaded.setdefault(digest, data)  # groups with equal data share one copy
+    return Group(static, config, indices, data, digest, signature(study, config, data))
 
 
 def _choose_tile(groups: Sequence[Group], num_seeds: int) -> Tile:

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxexp import checkpoints, claims, devices, earlier, engine, jobs, matching, plans, store, trees
+from jaxexp import checkpoints, claims, devices, earlier, engine, jobs, matching, plans, store
 from jaxexp.engine import Segment
 from jaxexp.errors import MismatchError, OutOfMemoryError, StoreError
 from jaxexp.extension import Shorter
@@ -86,10 +86,9 @@ def one_batch(
         keep_state: Whether its result carries the final states; in a folder small ones are always kept.
     """
     folder, digest = job.folder, job.plan.digest
-    environment = matching.bits_environment(devices.environment()) if folder else {}
     own = job.digests.get(jobs.group_name(made.group), {})
-    environment |= {"program": made.fingerprint, "data": own.get("data")}
-    if own and (made.fingerprint, trees.digest(made.group.data)) != (own["program"], own["data"]):
+    environment = {**before.environment, "program": made.fingerprint, "data": own.get("data")}
+    if own and (made.fingerprint, made.group.data_digest) != (own["program"], own["data"]):
         raise MismatchError(f"the experiment or its data have changed since {folder} was asked for: start again")
     keep_state = keep_state or (folder is not None and plans.keeps_states(job.plan))
     begun = functools.partial(before.begun, batch.group, made.fingerprint)
