@@ -245,7 +245,7 @@ def _parse(kind: Any, text: str) -> Any:
     if get_origin(kind) is Literal:
         return next((choice for choice in get_args(kind) if str(choice) == text), text)
     if kind in (type(None), None):
-        return {"none": None}[text.lower()]
+        return {"none": None, "null": None}[text.lower()]
     if kind is bool:
         return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
     if isinstance(kind, type) and issubclass(kind, enum.Enum):

@@ -20,7 +20,7 @@ from jaxexp.errors import OutOfMemoryError
 from jaxexp.plans import Batch, Group, Plan
 from jaxexp.program import NEVER, Clock, Lowered, Progress, Shape, Tiles
 from jaxexp.results import NOT_FINITE, OK, Result, joined
-from jaxexp.signature import RUN, SEED, SHARED
+from jaxexp.signature import RUN, SHARED
 
 _SEGMENT_SECONDS = 0.2
 _FIRST_TILE_STEPS = 8

@@ -4,7 +4,7 @@ import contextlib
 import time
 
 from jaxexp import devices, display, jobs, launch, signals
-from jaxexp.errors import Interrupted, OutOfMemoryError
+from jaxexp.errors import Interrupted, OutOfMemoryError, StoreError
 from jaxexp.jobs import Job
 from jaxexp.launch import Order
 
@@ -36,18 +36,20 @@ def train(job: Job, order: Order, num_workers: int | None, quiet: bool) -> tuple
 
 def _train(job: Job, order: Order, num_workers: int, quiet: bool) -> float:
     began = time.perf_counter()
-    events = launch.spread(job, order, num_workers)
-    with (
-        signals.heard("stopping after this segment; Ctrl-C again stops at once") as asked,
-        display.Meter(job, quiet) as meter,
-        contextlib.closing(events),
-    ):
-        for event in events:
-            if event is not None:
-                meter.show(event)
-            if asked:
-                break
+    events, lost = launch.spread(job, order, num_workers), ""
+    with signals.heard("stopping after this segment; Ctrl-C again stops at once") as asked:
+        try:
+            with display.Meter(job, quiet) as meter, contextlib.closing(events):
+                for event in events:
+                    if event is not None:
+                        meter.show(event)
+                    if asked:
+                        break
+        except StoreError as problem:
+            if not asked:
+                raise
+            lost = f" (what was in flight is lost: {problem})"
     if asked:
-        told = f"interrupted; everything finished is committed in {job.folder}. To go on:\n  {signals.command()}"
-        raise Interrupted(told, asked[-1])
+        told = f"interrupted; everything finished is committed in {job.folder}{lost}. To go on:\n  "
+        raise Interrupted(told + signals.command(fresh=False), asked[-1])
     return time.perf_counter() - began

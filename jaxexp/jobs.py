@@ -67,7 +67,7 @@ class Job(NamedTuple):
     source: Source | None = None
     quarantined: tuple[Path, ...] = ()
     digests: Mapping[str, Mapping[str, str]] = {}
-    begun: tuple[int, int] | None = None
+    begun: tuple[int, bytes] | None = None
 
 
 def prepare(
@@ -140,7 +140,7 @@ def num_left(job: Job) -> int:
     return sum(batch.num_runs for batch in _pending(job.plan, job.folder)) if job.folder else 0
 
 
-def reopen(study: Study, folder: Path) -> Job:
+def reopen(study: Study, folder: Path, digest: str) -> Job:
     """Returns the job of a study whose plan the folder has, for another process to take part in.
 
     It checks no code: give the job the `digests` of the one that was prepared, and each batch does.
@@ -148,15 +148,16 @@ def reopen(study: Study, folder: Path) -> Job:
     Args:
         study: The study.
         folder: The run folder in which `prepare` was called for it.
+        digest: The digest of the plan that `prepare` gave.
 
     Raises:
         StoreError: If the folder has no such plan.
     """
-    known = store.plans(folder)
-    plan = plans.plan(study, tile=known[0].tile, yes=True) if known else None
-    if plan is None or plan.asked not in {stored.asked for stored in known}:
+    stored = next((stored for stored in store.plans(folder) if stored.digest == digest), None)
+    plan = plans.plan(study, tile=stored.tile, yes=True) if stored else None
+    if stored is None or plan is None or plan.asked != stored.asked:
         raise StoreError(f"{folder} was not asked for this study: prepare it there first")
-    plan = _in_folder(plan, folder, known, None)
+    plan = plans.in_folder(plan, stored.tile, stored.done)
     pending = _pending(plan, folder)
     done = plan.num_runs - sum(batch.num_runs for batch in pending)
     return Job(plan, folder, pending, {}, done, begun=store.identity(folder))
@@ -183,13 +184,21 @@ def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | N
             "tile has other bits: leave --tile out, or use another --name"
         )
     plan = plans.in_folder(plan, kept, None)
-    for stored in known:
-        if stored.asked == plan.asked:
-            return plans.in_folder(plan, kept, stored.done)
-    done = np.zeros((len(plan.trials), len(plan.seeds)), bool)
-    for result in earlier.results(folder, other_plans(plan, known), plan.trials, plan.seeds):
-        done[result.trial, positions(plan.seeds, result.seed)] = True
+    for stored in reversed([stored for stored in known if stored.asked == plan.asked]):
+        made = plans.in_folder(plan, kept, stored.done)
+        # What it counts on may be gone since: a damaged chunk of another plan was put aside.
+        if stored.done is None or not (stored.done & ~_there(made, folder, other_plans(made, known))).any():
+            return made
+    done = _there(plan, folder, [stored for stored in known if stored.steps == plan.steps])
     return plans.in_folder(plan, kept, done if done.any() else None)
+
+
+def _there(plan: Plan, folder: Path, known: Sequence[StoredPlan]) -> np.ndarray:
+    """Which runs of a plan some plans of the folder have results of, bool [num_trials, num_seeds]."""
+    found = np.zeros((len(plan.trials), len(plan.seeds)), bool)
+    for result in earlier.results(folder, known, plan.trials, plan.seeds):
+        found[result.trial, positions(plan.seeds, result.seed)] = True
+    return found
 
 
 def _job(
@@ -212,7 +221,7 @@ def _job(
             )
         store.make_folders(folder)
         if plan.digest not in {stored.digest for stored in known}:
-            store.add_plan(folder, plan, programs, len(known))
+            store.add_plan(folder, plan, programs)
         if not store.exists(folder):
             store.create(folder, record)
         begun = store.identity(folder)
@@ -310,4 +319,4 @@ def record_of(plan: Plan, source: Source) -> dict[str, Any]:
 
 def other_plans(plan: Plan, known: Sequence[StoredPlan]) -> list[StoredPlan]:
     """The other plans of a folder that train for the same steps."""
-    return [stored for stored in known if stored.asked != plan.asked and stored.steps == plan.steps]
+    return [stored for stored in known if stored.digest != plan.digest and stored.steps == plan.steps]

@@ -57,7 +57,7 @@ class _Hand:
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         self.output, self._input = cast(IO[bytes], self.process.stdout), cast(IO[bytes], self.process.stdin)
-        told = {"folder": str(job.folder), "core": core, "digests": job.digests}
+        told = {"folder": str(job.folder), "plan": job.plan.digest, "core": core, "digests": job.digests}
         self.tell(json.dumps({**order._asdict(), **told}))
 
     def tell(self, line: str) -> None:

@@ -1,7 +1,7 @@
 """Whether what is asked now is what a run folder was made with: hyperparameters, code, data, kind of machine."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,17 @@ def bits_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def check_fields(folder: Path, fields: Iterable[str], known: Sequence[StoredPlan]) -> None:
-    """Checks that an experiment has the hyperparameters that a folder's plans know.
+def check_fields(folder: Path, fields: Mapping[str, str], known: Sequence[StoredPlan]) -> None:
+    """Checks that an experiment has the hyperparameters that a folder knows, each static or dynamic as it was.
 
     Args:
         folder: The run folder.
-        fields: The experiment's.
+        fields: The experiment's, by name, as a record says them.
         known: The plans.
 
     Raises:
-        MismatchError: If one is new, gone or renamed: it could not be said which runs are the same.
+        MismatchError: If one is new, gone or renamed: it could not be said which runs are the same; or if one is static
+            that was dynamic, or the other way round: no program could be compared with the folder's.
     """
     for stored in known:
         changed = sorted((stored.trials.base.keys() | stored.trials.columns.keys()) ^ set(fields))
@@ -39,6 +40,15 @@ def check_fields(folder: Path, fields: Iterable[str], known: Sequence[StoredPlan
                 f"{folder} was trained with other hyperparameters ({', '.join(changed)} came or went): use another "
                 "--name, or --fresh to start over beside it"
             )
+    before = store.record(folder).get("fields", {}) if store.exists(folder) else {}
+    turned = [
+        f"{name} is {kind} and was {before[name]}" for name, kind in fields.items() if before.get(name, kind) != kind
+    ]
+    if turned:
+        raise MismatchError(
+            f"{folder} was trained by another program ({', '.join(turned)}): use another --name, or --fresh to start "
+            "over beside it"
+        )
 
 
 def check_same(

@@ -130,11 +130,12 @@ def judge(folder: Path, trained: Sequence[Trained]) -> Reproduction:
     """
     environment, code = _changed(folder, trained)
     claims, not_judged = _claims(folder, trained)
-    pairs = {**claims, **_metrics(folder, trained)}
+    metrics, missing = _metrics(folder, trained)
+    pairs, not_judged = {**claims, **metrics}, not_judged + missing
     pairs = {name: pair for name, pair in pairs.items() if len(pair.seeds)}
     if not pairs:
         why = "".join(f"\n{line}" for line in not_judged)
-        raise StoreError(f"{folder} has neither claims nor results to compare with{why}")
+        raise StoreError(f"{folder} has nothing that could be compared with what was trained again{why}")
     judged = compared(
         {name: (pair.before, pair.now) for name, pair in pairs.items()},
         {name: pair.num_steps for name, pair in pairs.items()},
@@ -171,15 +172,18 @@ def _changed(folder: Path, trained: Sequence[Trained]) -> tuple[list[str], list[
 
 
 def _warnings(judged: Sequence[Judged], environment: Sequence[str], code: Sequence[str]) -> list[str]:
+    gone = sum(found.finite[0] > 0 and not found.finite[1] for found in judged)
+    told = [f"{gone} of {len(judged)} quantities are finite at no seed any more"] if gone else []
     differing = sum(found.verdict != IDENTICAL for found in judged)
     if environment or not differing:
-        return []
+        return told
     differing = f"{differing} of {len(judged)} quantities have other bits"
     if code:
-        return [f"{differing}: see what has changed in code or data"]
+        return [*told, f"{differing}: see what has changed in code or data"]
     return [
+        *told,
         f"{differing}, though nothing that is recorded has changed, neither of the machine, JAX and its settings nor "
-        "of code and data: a fault of the machine, or a change in what the experiment imports"
+        "of code and data: a fault of the machine, or a change in what the experiment imports",
     ]
 
 
@@ -231,17 +235,20 @@ def _common(old_seeds: np.ndarray, old: np.ndarray, new_seeds: np.ndarray, new: 
     return _Pair(seeds, old[before], new[now], num_steps)
 
 
-def _metrics(folder: Path, trained: Sequence[Trained]) -> dict[str, _Pair]:
-    """For each trial and evaluated metric its name, and the last evaluations of the common seeds before and now."""
-    found: dict[str, _Pair] = {}
+def _metrics(folder: Path, trained: Sequence[Trained]) -> tuple[dict[str, _Pair], list[str]]:
+    """For each trial and metric its name, and its last values at the common seeds before and now; what is missing."""
+    found, missing = dict[str, _Pair](), list[str]()
     tables = [one.asked.stored.trials for one in trained if one.asked.stored]
     fields = list(union(tables).columns) if tables else []
     for asked, _, again in trained:
         if asked.stored is None:
             continue
         for name, pair in _of_plan(recorded.results(folder, asked.stored), again, fields):
-            found[name] = _joined(found[name], pair) if name in found else pair
-    return found
+            if pair is None:
+                missing.append(f"{name}: {folder} has no such trial")
+            else:
+                found[name] = _joined(found[name], pair) if name in found else pair
+    return found, missing
 
 
 def _joined(one: _Pair, other: _Pair) -> _Pair:
@@ -251,25 +258,28 @@ def _joined(one: _Pair, other: _Pair) -> _Pair:
     return _Pair(seeds, before[first], now[first], other.num_steps)
 
 
-def _of_plan(before: Any, again: Any, swept: Sequence[str]) -> Iterator[tuple[str, _Pair]]:
-    """The quantities of one plan, of the runs that are there before and now."""
-    names = [name for name in again.data_vars if "eval_step" in again[name].dims and name in before]
+def _of_plan(before: Any, again: Any, swept: Sequence[str]) -> Iterator[tuple[str, _Pair | None]]:
+    """The quantities of one plan, of the runs that are there before and now; None of a trial that was not before."""
+    when = "eval_step" if any("eval_step" in values.dims for values in again.data_vars.values()) else "step"
+    names = [name for name in again.data_vars if when in again[name].dims and name in before]
     varied = [name for name in again.coords if again[name].dims == ("trial",) and name != "trial"]
     fields = [name for name in dict.fromkeys((*swept, *varied)) if name in before.coords and name in again.coords]
     rows = {_row(before, fields, trial): trial for trial in range(before.sizes["trial"])}
-    step = again["eval_step"].values[-1] if names else -1
+    step = again[when].values[-1] if names else -1
+    at = f"after {step} steps" if when == "eval_step" else f"at step {step}"
     for trial in range(again.sizes["trial"]):
         row = _row(again, fields, trial)
-        if row not in rows:
-            continue
         label = ", ".join(f"{field}={value}" for field, value in zip(fields, row, strict=True)) or "all"
+        if row not in rows:
+            yield label, None
+            continue
         there, here = before.isel(trial=rows[row]), again.isel(trial=trial)
         there, here = (one.isel(seed=one["status"].values != NOT_RUN) for one in (there, here))
         for name in names:
-            if step in there["eval_step"].values:
-                old, new = (one[name].sel(eval_step=step).values for one in (there, here))
+            if step in there[when].values:
+                old, new = (one[name].sel({when: step}).values for one in (there, here))
                 pair = _common(there["seed"].values, old, here["seed"].values, new, int(again.attrs["num_steps"]))
-                yield f"{name} after {step} steps ({label})", pair
+                yield f"{name} {at} ({label})", pair
 
 
 def _row(dataset: Any, fields: Sequence[str], trial: int) -> tuple[Any, ...]:

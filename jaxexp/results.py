@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxexp import configs
 from jaxexp.study import Table
 
 OK, NOT_FINITE, STOPPED_EARLY, NOT_RUN = 0, 1, 2, 3
@@ -161,9 +162,8 @@ def _coordinates(trials: Table) -> dict[str, Any]:
 def _labels(column: np.ndarray) -> np.ndarray:
     if column.dtype != object:
         return column
-    made = [_label(value) for value in column]
-    return np.asarray(made) if {type(value) for value in made} == {str} else np.asarray([str(value) for value in made])
+    return np.asarray([configs.text_of(value) for value in column])  # as a folder's plans have it
 
 
 def _label(value: Any) -> Any:
-    return value if isinstance(value, (bool, int, float, str)) else str(value)
+    return value if isinstance(value, (bool, int, float, str)) else configs.text_of(value)

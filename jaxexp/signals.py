@@ -122,8 +122,12 @@ def _reset(before: Mapping[signal.Signals, Any]) -> None:
         signal.signal(number, handler)
 
 
-def command() -> str:
-    """Returns the command line that started this process, to be typed again."""
+def command(fresh: bool = True) -> str:
+    """Returns the command line that started this process, to be typed again.
+
+    Args:
+        fresh: Whether `--fresh` stays in it: once a folder was begun, it would put aside what is to be gone on with.
+    """
     program = Path(sys.argv[0])
     if program.name == "__main__.py":
         words = ["python", "-m", program.parent.name]
@@ -131,4 +135,4 @@ def command() -> str:
         words = ["python", "-m", f"{program.parent.name}.{program.stem}"]
     else:
         words = [program.name]
-    return shlex.join([*words, *sys.argv[1:]])
+    return shlex.join([*words, *(word for word in sys.argv[1:] if fresh or word != "--fresh")])

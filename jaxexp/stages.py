@@ -163,7 +163,7 @@ def _mean(made: Sequence[Order], dataset: Any, trials: Sequence[int]) -> bool:
             table = studies.table(study)
             for row in range(len(table)):
                 config = studies.trial_config(study, table, row)
-                found.append([_label(getattr(config, name, None), bool(dataset[name].dims)) for name in names])
+                found.append([_label(getattr(config, name, None)) for name in names])
     except JaxexpError:
         return False
     columns = {name: np.broadcast_to(dataset[name].values, (dataset.sizes["trial"],)) for name in names}
@@ -171,8 +171,6 @@ def _mean(made: Sequence[Order], dataset: Any, trials: Sequence[int]) -> bool:
     return len(found) == len(wanted) and all(row in found for row in wanted)
 
 
-def _label(value: Any, varies: bool) -> Any:
+def _label(value: Any) -> Any:
     """A config's value as the results of a folder have it."""
-    if isinstance(value, (bool, int, float, str)):
-        return value
-    return configs.text_of(value) if varies else str(configs.plain(value))
+    return value if isinstance(value, (bool, int, float, str)) else configs.text_of(value)

@@ -57,11 +57,10 @@ def exists(folder: Path) -> bool:
     return (folder / "run.json").is_file()
 
 
-def identity(folder: Path) -> tuple[int, int] | None:
+def identity(folder: Path) -> tuple[int, bytes] | None:
     """Returns what tells a folder's record from one that replaces it; None where there is none."""
-    with contextlib.suppress(OSError):
-        found = (folder / "run.json").stat()
-        return found.st_ino, found.st_mtime_ns
+    with contextlib.suppress(OSError), (folder / "run.json").open("rb") as file:
+        return os.fstat(file.fileno()).st_ino, file.read()
     return None
 
 
@@ -140,8 +139,10 @@ def plans(folder: Path) -> list[StoredPlan]:
     return [_read_plan(path) for path in sorted((folder / "plans").glob("[0-9]*.npz"))]
 
 
-def add_plan(folder: Path, plan: Plan, programs: dict[str, dict[str, str]], position: int) -> None:
-    """Writes a plan into a folder, as the one that was asked for at that position."""
+def add_plan(folder: Path, plan: Plan, programs: dict[str, dict[str, str]]) -> None:
+    """Writes a plan into a folder, as the one that was asked for last."""
+    numbers = [path.name.split("-")[0] for path in (folder / "plans").glob("[0-9]*.npz")]
+    position = 1 + max([-1, *(int(number) for number in numbers if number.isdecimal())])
     columns, texts = {}, {}
     for name, column in plan.trials.columns.items():
         if column.dtype == object:

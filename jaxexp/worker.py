@@ -99,7 +99,9 @@ def one_batch(
             if isinstance(event, Result):
                 if folder:
                     if job.begun != store.identity(folder):
-                        raise StoreError(f"{folder} was started over meanwhile: what this process trains is not kept")
+                        raise StoreError(
+                            f"{folder} was moved or started over meanwhile: what this process trains is not kept"
+                        )
                     store.write_chunk(folder, digest, batch.name, event, environment)
                     store.remove_checkpoints(folder, digest, batch.name)
                 unwritten = False

@@ -22,7 +22,8 @@ def main() -> None:
     """Serves the starter of this process until it says stop.
 
     The first line on standard input is the order: the experiment file's `path`, `full`, `words`, `samples`, the
-    `folder`, the `core` to be pinned to (or null), and the `digests` of the starter's programs and data.
+    `folder`, its `plan`'s digest, the `core` to be pinned to (or null), and the `digests` of the starter's programs
+    and data.
     """
     for number in signals.NUMBERS:  # which may reach the whole group: the starter decides
         signal.signal(number, signal.SIG_IGN)
@@ -46,7 +47,7 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
 
     study = overrides.chosen(catalog.load(order["path"]), order["full"], order["words"], order["samples"])
     folder = Path(order["folder"])
-    job = jobs.reopen(study, folder)._replace(digests=order["digests"])
+    job = jobs.reopen(study, folder, order["plan"])._replace(digests=order["digests"])
     batches = {batch.name: batch for batch in plans.batches(job.plan)}
     before = worker.shorter(job)
     with engine.compiler(job.plan, job.lowered, ()) as program:

@@ -135,7 +135,7 @@ def test_a_worker_that_dies_before_it_is_ready_is_started_again(order, alone, tm
 
 def test_a_worker_that_is_told_to_stop_begins_no_other_batch(order, tmp_path, monkeypatch):
     job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
-    told = {**order._asdict(), "folder": str(job.folder), "core": None, "digests": job.digests}
+    told = {**order._asdict(), "folder": str(job.folder), "plan": job.plan.digest, "core": None, "digests": job.digests}
     asked, said = queue.Queue(), []
     for line in (job.pending[0].name, job.pending[1].name, worker_process.STOP):
         asked.put(line)
@@ -146,7 +146,7 @@ def test_a_worker_that_is_told_to_stop_begins_no_other_batch(order, tmp_path, mo
 
 def test_a_worker_whose_starter_is_killed_ends_without_a_word(order, tmp_path):
     job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
-    told = {**order._asdict(), "folder": str(job.folder), "core": None, "digests": job.digests}
+    told = {**order._asdict(), "folder": str(job.folder), "plan": job.plan.digest, "core": None, "digests": job.digests}
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([sys.executable, "-m", "jaxexp.worker_process"], **pipes, text=True) as process:
         process.stdin.write(json.dumps(told) + "\n")

@@ -380,7 +380,7 @@ def test_a_checkpoint_of_another_version_is_not_gone_on_from(tmp_path, study, mo
 def test_what_was_trained_is_not_put_into_a_folder_that_was_started_over(tmp_path, study):
     job = jobs.prepare(study, tmp_path / "run", tile=TILE)
     jobs.prepare(study.replace(seeds=2), tmp_path / "run", tile=TILE, fresh=True)
-    with pytest.raises(StoreError, match="was started over meanwhile"):
+    with pytest.raises(StoreError, match="started over meanwhile"):
         for _ in worker.work(job):
             pass
     assert chunks(tmp_path / "run") == {}
@@ -448,6 +448,22 @@ def test_an_edit_that_changes_results_is_refused_with_what_changed(tmp_path, nam
     assert jx.run(before.study, tmp_path / "run", source=source(before)).sizes["seed"] == 4
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("width: int = 1", "width: int = jx.dynamic(1)", "width is dynamic and was static"),
+        ("rate: float = 0.5", "rate: float = jx.static(0.5)", "rate is static and was dynamic"),
+    ],
+)
+def test_a_field_that_turns_static_or_dynamic_is_refused(tmp_path, old, new, told):
+    narrow = WALK.replace("(config.width,)", "(1,)")
+    assert old in narrow
+    jobs.prepare(load(tmp_path / "experiments", narrow).study, tmp_path / "run", tile=TILE)
+    after = load(tmp_path / "experiments", narrow.replace(old, new).replace("0.25 *", "0.5 *"))
+    with pytest.raises(MismatchError, match=f"another program \\({told}\\)"):
+        jx.run(after.study.replace(seeds=8), tmp_path / "run")
+
+
 def test_another_precision_is_refused(tmp_path, study):
     jx.run(study, tmp_path, tile=TILE)
     with jax.enable_x64(True), pytest.raises(MismatchError, match=r"x64: False -> True"):
@@ -498,6 +514,29 @@ def test_a_damaged_chunk_is_refused_and_the_next_run_puts_it_aside_and_does_it_a
     finish(study, tmp_path)
     assert chunks(tmp_path) == whole
     assert (tmp_path / "quarantine" / f"000-{damaged.name}").read_bytes() == b"zeros"
+
+
+@pytest.mark.parametrize("lost", ["chunks/*", "plans/0000-*", "plans/0001-*"])
+@pytest.mark.parametrize("damaged", [True, False])
+def test_what_a_later_plan_counts_on_is_done_again_where_it_is_lost(tmp_path, study, lost, damaged):
+    for seeds in (4, 6, 8):
+        finish(study.replace(seeds=seeds), tmp_path)
+    whole = jx.load(tmp_path)
+    path = sorted(tmp_path.glob(lost))[0]
+    path.write_bytes(b"zeros") if damaged else path.unlink()
+    jobs.prepare(study.replace(seeds=8), tmp_path, tile=TILE)  # of which nothing is trained
+    finish(study.replace(seeds=8), tmp_path)
+    found = jx.run(study.replace(seeds=8), tmp_path)
+    assert (found.status == OK).all()
+    assert found.identical(whole)
+    assert jx.load(tmp_path).identical(whole)
+    assert finish(study.replace(seeds=8), tmp_path) == []
+
+
+def test_a_folder_whose_times_were_touched_is_trained_into(tmp_path, study):
+    job = jobs.prepare(study, tmp_path, tile=TILE)
+    os.utime(tmp_path / "run.json", (1, 1))
+    assert any(isinstance(event, worker.Committed) for event in worker.work(job))
 
 
 def test_what_a_folder_records(tmp_path, study):

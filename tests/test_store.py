@@ -332,7 +332,7 @@ def test_a_plan_is_read_back(folder, plan, with_done):
     done = np.random.default_rng(0).random((6, 3)) < 0.5 if with_done else None
     plan = plans.in_folder(plan, plan.tile, done)
     programs = {"all": {"program": "p", "data": "d"}}
-    store.add_plan(folder, plan, programs, 0)
+    store.add_plan(folder, plan, programs)
     (stored,) = store.plans(folder)
     assert (stored.digest, stored.steps, stored.programs) == (plan.digest, plan.steps, programs)
     np.testing.assert_array_equal(stored.seeds, plan.seeds)
@@ -343,13 +343,13 @@ def test_a_plan_is_read_back(folder, plan, with_done):
 
 def test_plans_are_in_the_order_in_which_they_were_asked_for(folder, plan):
     others = [plans.plan(STUDY.replace(seeds=seeds), tile=Tile(2, 2)) for seeds in range(1, 12)]
-    for position, other in enumerate(others):
-        store.add_plan(folder, other, {}, position)
+    for other in others:
+        store.add_plan(folder, other, {})
     assert [stored.digest for stored in store.plans(folder)] == [other.digest for other in others]
 
 
 def test_a_damaged_plan_is_refused(folder, plan):
-    store.add_plan(folder, plan, {}, 0)
+    store.add_plan(folder, plan, {})
     (path,) = (folder / "plans").iterdir()
     whole = files.read_npz(path)
     for missing in whole:

@@ -60,7 +60,8 @@ def errors(as_json: bool) -> Iterator[None]:
     except Interrupted as stop:
         _fail(str(stop), signals.code(stop.number), as_json, "")
     except KeyboardInterrupt:
-        _fail("interrupted at once; what was committed is kept", signals.code(signal.SIGINT), as_json, "")
+        told = f"interrupted at once; what was committed is kept. The same again:\n  {signals.command(fresh=False)}"
+        _fail(told, signals.code(signal.SIGINT), as_json, "")
     except JaxexpError as problem:
         _fail(str(problem), USAGE, as_json, "error: ")
 

@@ -232,6 +232,50 @@ def test_a_folder_with_more_seeds_is_reproduced_in_whole(recorded, tmp_path):
     assert "Far." in quantities(found)
 
 
+def traced(number: int) -> Study:
+    """A study of plain functions without claims, swept over what is no number; fault 1 changes the trial of None."""
+
+    @jx.config
+    class Config:
+        note: str | None = None
+        sizes: tuple[int, ...] = (1,)
+
+    def train(key: Any, config: Any) -> dict[str, Any]:
+        return {"total": float(number) if config.note is None else 1.0 * sum(config.sizes)}
+
+    sweep = jx.grid(note=(None, "a=b, c"), sizes=((4, 4), (3,)))
+    return jx.Study(experiment=jx.from_train(train), config=Config(), sweep=sweep, seeds=4)
+
+
+def test_values_that_are_no_numbers_are_told_as_a_folder_tells_them(tmp_path):
+    found = jx.run(traced(0), tmp_path)
+    assert (found["note"].values.tolist(), found["sizes"].values[0]) == (["null", "null", "a=b, c", "a=b, c"], "[4, 4]")
+    assert found.identical(jx.load(tmp_path))
+
+
+@pytest.mark.parametrize("fault", [0, 1])
+def test_trials_of_values_that_are_no_numbers_and_plain_functions_are_judged(tmp_path, fault):
+    jx.run(traced(0), tmp_path / "run")
+    (stored,) = store.plans(tmp_path / "run")
+    job = jobs.prepare(traced(fault), tmp_path / "again")
+    for _ in worker.work(job):
+        pass
+    asked = recorded_orders.Asked(traced(fault), None, stored)
+    pairs, missing = reproduce._metrics(tmp_path / "run", [reproduce.Trained(asked, job, worker.collect(job))])
+    assert missing == []
+    judged = reproduce.compared({name: pair[1:3] for name, pair in pairs.items()}, 1, same_machine=True)
+    different = {found.quantity for found in judged if found.verdict == DIFFERENT}
+    assert len(judged) == 4
+    assert different == (
+        {f"total at step 0 (note=null, sizes={sizes})" for sizes in ("[4, 4]", "[3]")} if fault else set()
+    )
+
+
+def test_trials_that_were_never_recorded_are_told(recorded, tmp_path):
+    found = again(recorded, tmp_path / "again", "rate=0.5,0.61")
+    assert found.not_judged == [f"rate=0.61: {recorded} has no such trial"]
+
+
 def test_a_folder_with_more_trials_of_other_seeds_is_reproduced_in_whole(recorded, tmp_path):
     extended(recorded, sweep=jx.cases({"rate": 0.77}, {"rate": 0.2}, {"rate": 0.5}), seeds=(11, 3, 12))
     asked = recorded_orders.asked(recorded)
