@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C, while one or two processes train: in time, without a traceback, and the same bytes afterwards."""
 
+import contextlib
 import os
 import re
 import signal
@@ -10,7 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import studies
 from studies import ROOT
+
+from jaxexp import checkpoints, foreground, jobs, signals
+from jaxexp.errors import Interrupted, StoreError
+from jaxexp.launch import Order
 
 FOLDER = "results/walks/default"
 EXPERIMENT = f'''"""Where do walks end?"""
@@ -141,3 +147,25 @@ def test_what_nohup_started_outlives_the_terminal(tmp_path):
     wait_until(lambda: claimed(tmp_path) >= 1)
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=300) == 0
+
+
+def test_the_command_that_goes_on_does_not_start_over(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/x/jaxexp", "run", "walks", "--fresh", "--name", "a b"])
+    assert signals.command() == "jaxexp run walks --fresh --name 'a b'"
+    assert signals.command(fresh=False) == "jaxexp run walks --name 'a b'"
+
+
+def test_a_signal_while_the_disk_is_full_ends_with_its_code_and_says_what_is_lost(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def heard(told):
+        yield [int(signal.SIGTERM)]
+
+    def full(*given):
+        raise StoreError("cannot write it: No space left on device")
+
+    monkeypatch.setattr(signals, "heard", heard)
+    monkeypatch.setattr(checkpoints, "write", full)
+    job = jobs.prepare(studies.walk(2, 2), tmp_path / "run")
+    with pytest.raises(Interrupted, match=r"in flight is lost: cannot write it: No space.*To go on:") as stop:
+        foreground.train(job, Order("", False, [], None), 1, quiet=True)
+    assert stop.value.number == signal.SIGTERM
