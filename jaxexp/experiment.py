@@ -40,6 +40,8 @@ class Experiment(NamedTuple):
 def from_train(train: Callable[[jax.Array, Any], Metrics]) -> Experiment:
     """Returns a one-step experiment made of a plain `train(key, config) -> metrics`.
 
+    Nothing interrupts a step, neither checkpoints nor SIGTERM: what trains for long is better given as its steps.
+
     Args:
         train: Trains from a random key to the end and returns a flat dict of scalars.
 
