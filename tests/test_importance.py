@@ -115,6 +115,27 @@ def test_where_hyperparameters_do_nothing_their_shares_are_zero():
     assert "do not differ by more than noise" in next(one for one in found if not any(one.main.values())).method
 
 
+@pytest.mark.parametrize("size", [1e-20, 0.7, 3e8])
+@pytest.mark.parametrize("lost", [[], [(0, 2)], [(0, 0), (1, 1)], [(0, 2), (0, 3), (1, 0), (1, 3), (2, 0), (2, 1)]])
+def test_rounding_has_no_share(size, lost):
+    values, status = size * np.asarray([[1.0, 2.0, 7.0, 3.5]] * 3), np.zeros((3, 4), int)
+    status[tuple(np.transpose(lost).astype(int)) if lost else ()] = int(bool(lost))
+    found = importance.shares(results(values, {"rate": [0.1, 0.2, 0.3]}, status), "y")
+    assert (found.main, found.rest, found.noise) == ({"rate": 0.0}, 0.0, 0.0)
+    alone = np.full((3, 1), 0.7 * size)
+    assert importance.shares(results(alone, {"rate": [0.1, 0.2, 0.3]}), "y").main == {"rate": 0.0}
+
+
+def test_small_differences_that_are_no_rounding_have_shares():
+    found = importance.shares(results([[1.0], [1.0], [1 + 1e-6]], {"rate": [0.1, 0.2, 0.3]}), "y")
+    assert found.main == pytest.approx({"rate": 1.0})
+
+
+def test_a_forest_explains_no_rounding():
+    sums = np.asarray([0.3, 0.1 + 0.2] * 4)
+    assert forests.main_effects({"a": (list(range(8)), np.arange(8))}, sums) == {"a": 0.0}
+
+
 def test_what_a_seed_does_to_every_trial_is_no_noise():
     shift = np.random.default_rng(3).normal(size=4) * np.ones((len(A) * len(B), 1))
     found = importance.shares(grid(lambda a, b: a + b, shift), "y")

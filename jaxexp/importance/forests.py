@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxexp.errors import StudyError
+from jaxexp.importance import anova
 
 NUM_TREES = 64
 
@@ -20,7 +21,7 @@ def main_effects(columns: Mapping[str, tuple[Sequence[Any], np.ndarray]], means:
         means: What is explained, finite, float64 [trial].
 
     Returns:
-        Shares from 0 to 1; all 0 where nothing differs.
+        Shares from 0 to 1; all 0 where nothing differs but by rounding.
 
     Raises:
         StudyError: If optuna or scikit-learn is not installed.
@@ -31,7 +32,7 @@ def main_effects(columns: Mapping[str, tuple[Sequence[Any], np.ndarray]], means:
         >>> main_effects({"a": ([0.1, 0.2], np.asarray([0, 1]))}, np.asarray([3.0, 3.0]))
         {'a': 0.0}
     """
-    if np.ptp(means) == 0:
+    if anova.is_rounding(np.var(means).item(), means):
         return dict.fromkeys(columns, 0.0)
     try:
         import optuna  # pyright: ignore[reportMissingImports]
