@@ -131,6 +131,16 @@ def test_small_differences_that_are_no_rounding_have_shares():
     assert found.main == pytest.approx({"rate": 1.0})
 
 
+@pytest.mark.parametrize("rates", [[0.1, 0.2, 0.3], [0.1, 0.2, 0.2]])
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_trials_of_one_mean_are_said_to_be_that(rates, num_seeds):
+    """On a grid and off it: more seeds would change nothing."""
+    found = importance.shares(results(np.full((3, num_seeds), 0.7), {"rate": rates}), "y")
+    assert found.main == {"rate": 0.0}
+    assert found.method.endswith("; all trials have the same mean, so there is nothing to explain")
+    assert "F test" not in found.method
+
+
 def test_a_forest_explains_no_rounding():
     sums = np.asarray([0.3, 0.1 + 0.2] * 4)
     assert forests.main_effects({"a": (list(range(8)), np.arange(8))}, sums) == {"a": 0.0}
@@ -360,3 +370,9 @@ def test_which_value_is_best_goes_by_the_metric_s_name_unless_it_is_said(folder,
     assert f"and the {'largest' if larger else 'smallest'} of 3 values" in document["edges"]["rate"]
     flipped = invoked(folder, "--metric", name, "--smaller" if larger else "--larger")
     assert f"and the {'smallest' if larger else 'largest'} of 3 values" in flipped
+
+
+def test_a_metric_that_is_constant_is_said_to_be(folder):
+    shown = " ".join(invoked(folder, "--metric", "constant").split())
+    assert "all trials have the same mean" in shown
+    assert "run more seeds" not in shown

@@ -229,6 +229,14 @@ def test_importance_is_shown_with_what_was_left_out():
         assert part in told, part
 
 
+def test_no_share_is_said_to_be_for_the_reason_that_there_is():
+    shares = Shares({"hidden": 0.0}, {}, 0.0, "by grid; all trials have the same mean", 0.0, 6, (), 0)
+    told = Reader(page.document(subject(shares=shares))).text
+    assert "all trials have the same mean." in told
+    assert "seeds explain" not in told
+    assert "seeds alone explain" not in told
+
+
 def test_the_table_is_sorted_as_asked_and_says_what_it_leaves_out():
     dataset = made({"learning_rate": np.linspace(0.1, 1, 40)})
     told = Reader(page.document(subject(dataset, study=None))).text

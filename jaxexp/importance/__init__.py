@@ -16,6 +16,9 @@ from jaxexp.importance import anova, forests
 from jaxexp.results import NOT_FINITE
 from jaxexp.statistics import Estimate, choose_and_judge, mean_interval
 
+_ALIKE = "all trials have the same mean, so there is nothing to explain"
+_WITHIN_NOISE = "trials do not differ by more than noise (F test at 5 %): run more seeds"
+
 
 class Shares(NamedTuple):
     """How much of the variance between trials each hyperparameter accounts for.
@@ -70,10 +73,10 @@ def shares(dataset: Any, metric: str, at: int | None = None) -> Shares:
 
     On a full grid, in closed form: a functional ANOVA in which each value weighs the same. The variance that seeds
     alone give to an effect's estimate, taken from its spread between seeds, is subtracted from it, and what gets
-    below 0 counts as 0: an effect that is not there has a share near 0 and not below. Where an F test at 5 % finds no
-    difference between trials beyond noise, all shares are 0. Runs that diverged are left out; where a trial has no
-    finite run at all, the value of a hyperparameter that has most such trials goes, then the next, until none is
-    left, and `left_out` says so. A trial with a single finite run adds nothing to what is subtracted.
+    below 0 counts as 0: an effect that is not there has a share near 0 and not below. Where all trials have the same
+    mean, or an F test at 5 % finds no difference beyond noise, all shares are 0. Runs that diverged are left out; where
+    a trial has no finite run at all, the value of a hyperparameter that has most such trials goes, then the next, until
+    none is left, and `left_out` says so. A trial with a single finite run adds nothing to what is subtracted.
 
     Of any other sweep, by optuna's fANOVA: a random forest is fitted to the trials' means. It gives no pairs, and
     seed noise, which it cannot tell from interactions, is not subtracted.
@@ -160,7 +163,7 @@ def _by_grid(factors: Sequence[_Factor], values: np.ndarray) -> Shares:
         rest=found.rest / whole if whole > 0 else 0.0,
         method=f"closed form on a full grid of {' x '.join(map(str, sides))} trials, "
         + (f"noise of {num_seeds} seeds subtracted" if num_seeds > 1 else "one seed, so no noise was subtracted")
-        + ("" if apart else "; trials do not differ by more than noise (F test at 5 %): run more seeds"),
+        + ("" if apart else f"; {_ALIKE if found.raw == 0 else _WITHIN_NOISE}"),
         noise=min(1.0, found.noise / found.raw) if found.raw > 0 else 0.0,
         num_trials=math.prod(sides),
         left_out=tuple(left_out),
@@ -193,13 +196,14 @@ def _by_forest(factors: Sequence[_Factor], values: np.ndarray) -> Shares:
     means = np.where(finite, values, 0).sum(1)[used] / finite.sum(1)[used]
     columns = {factor.name: (factor.values, factor.codes[used]) for factor in factors}
     main = forests.main_effects(columns, means)
+    alike = anova.is_rounding(np.var(means).item(), means)
     lost = int((~used).sum())
     return Shares(
         main=main,
         pairs={},
         rest=max(0.0, 1 - sum(main.values())) if any(main.values()) else 0.0,
         method=f"optuna's fANOVA, a forest of {forests.NUM_TREES} trees: the {len(means)} trials are no full grid; "
-        "noise of seeds is not subtracted",
+        "noise of seeds is not subtracted" + (f"; {_ALIKE}" if alike else ""),
         noise=0.0,
         num_trials=len(means),
         left_out=(f"{lost} of {len(values)} trials have no finite run",) if lost else (),

@@ -315,9 +315,10 @@ def _importance(shares: Any) -> str:
     lines = [[name, f"{100 * share:.1f} %", Markup(_bar(share))] for name, share in [*kept, ("all else", rest)]]
     caption = f"Shares of the variance between {shares.num_trials:,} trials; {shares.method}."
     seeds = f"{100 * shares.noise:.2g} % of the spread of the trials' means is what seeds alone explain."
-    none = "" if any(share for _, share in named) else "No difference between trials is beyond what seeds explain."
     table = elements.table(caption, ["hyperparameter", "share", "as a bar"], lines, {1: "number"})
-    return table + elements.paragraphs([none, seeds, *(f"Left out: {told}." for told in shares.left_out)], "quiet")
+    return table + elements.paragraphs(
+        [seeds * bool(shares.noise), *(f"Left out: {told}." for told in shares.left_out)], "quiet"
+    )
 
 
 def _pair(pair: Any) -> str:
