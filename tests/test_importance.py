@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -220,11 +221,8 @@ def test_what_cannot_be_explained_is_refused():
 
 def sampled(num_trials=80, seed=0):
     rng = np.random.default_rng(seed)
-    rate, momentum, other = (
-        10 ** rng.uniform(-4, 0, num_trials),
-        rng.uniform(size=num_trials),
-        rng.uniform(size=num_trials),
-    )
+    rate = 10 ** rng.uniform(-4, 0, num_trials)
+    momentum, other = rng.uniform(size=(2, num_trials))
     values = np.log10(rate) + 1.5 * momentum
     return results(values[:, None] * np.ones((1, 2)), {"rate": rate, "momentum": momentum, "other": other})
 
@@ -244,6 +242,29 @@ def test_a_sampled_sweep_is_ranked_by_optuna():
     assert found.main["other"] < 0.05
     assert 0 <= found.rest < 0.3
     assert "no full grid" in found.method
+
+
+def test_a_forest_of_many_trials_is_of_some_of_them_and_says_so():
+    pytest.importorskip("optuna")
+    pytest.importorskip("sklearn")
+    assert "of 80 trials, which" in importance.shares(sampled(), "y").method  # and imports optuna
+    began = time.process_time()
+    found = importance.shares(many := sampled(100_000), "y")
+    assert time.process_time() - began < 6
+    assert "of 300 of 100,000 trials, which are no full grid" in found.method
+    assert found.num_trials == 300
+    of_rate, of_momentum = (4 / 12**0.5) ** 2, 1.5**2 / 12
+    assert found.main["rate"] == pytest.approx(of_rate / (of_rate + of_momentum), abs=0.08)
+    assert found == importance.shares(many, "y")
+
+
+@pytest.mark.parametrize("num_trials", [301, 3_000, 30_000, 99_999])
+def test_a_forest_s_trials_are_spread_evenly_and_in_step_with_no_period(num_trials):
+    trials = forests.chosen(num_trials)
+    assert len(np.unique(trials)) == len(trials) == 300
+    assert np.diff(trials).max() < 2 * (num_trials / 300 + 1)
+    for period in (2, 3, 10):
+        assert np.bincount(trials % period, minlength=period).min() > 0.5 * 300 / period
 
 
 def test_the_closed_form_agrees_with_optuna_s_forest_on_a_grid():

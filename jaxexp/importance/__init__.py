@@ -79,7 +79,8 @@ def shares(dataset: Any, metric: str, at: int | None = None) -> Shares:
     none is left, and `left_out` says so. A trial with a single finite run adds nothing to what is subtracted.
 
     Of any other sweep, by optuna's fANOVA: a random forest is fitted to the trials' means. It gives no pairs, and
-    seed noise, which it cannot tell from interactions, is not subtracted.
+    seed noise, which it cannot tell from interactions, is not subtracted. Of more than 300 trials, 300 that are spread
+    evenly over the sweep are used, and `method` says so.
 
     Args:
         dataset: Results.
@@ -192,21 +193,23 @@ def _without_holes(cells: np.ndarray, factors: Sequence[_Factor]) -> tuple[np.nd
 def _by_forest(factors: Sequence[_Factor], values: np.ndarray) -> Shares:
     """The shares of a sweep that is no full grid, by optuna's fANOVA."""
     finite = np.isfinite(values)
-    used = finite.any(1)
-    means = np.where(finite, values, 0).sum(1)[used] / finite.sum(1)[used]
+    there = np.flatnonzero(finite.any(1))
+    used = there[forests.chosen(len(there))]
+    means = np.where(finite, values, 0)[used].sum(1) / finite[used].sum(1)
     columns = {factor.name: (factor.values, factor.codes[used]) for factor in factors}
     main = forests.main_effects(columns, means)
     alike = anova.is_rounding(np.var(means).item(), means)
-    lost = int((~used).sum())
+    lost = len(values) - len(there)
+    part = f"{len(means):,} of " if len(means) < len(there) else ""
     return Shares(
         main=main,
         pairs={},
         rest=max(0.0, 1 - sum(main.values())) if any(main.values()) else 0.0,
-        method=f"optuna's fANOVA, a forest of {forests.NUM_TREES} trees: the {len(means)} trials are no full grid; "
-        "noise of seeds is not subtracted" + (f"; {_ALIKE}" if alike else ""),
+        method=f"optuna's fANOVA, a forest of {forests.NUM_TREES} trees, of {part}{len(there):,} trials, "
+        "which are no full grid; noise of seeds is not subtracted" + (f"; {_ALIKE}" if alike else ""),
         noise=0.0,
         num_trials=len(means),
-        left_out=(f"{lost} of {len(values)} trials have no finite run",) if lost else (),
+        left_out=(f"{lost:,} of {len(values):,} trials have no finite run",) if lost else (),
         num_diverged=0,
     )
 
