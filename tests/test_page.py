@@ -252,6 +252,17 @@ def test_the_table_is_sorted_as_asked_and_says_what_it_leaves_out():
         page.document(subject(dataset, study=None, metric="los"))
 
 
+def test_trials_that_diverge_come_last_in_a_table_by_a_metric_and_it_says_so():
+    dataset = made({"learning_rate": [0.25, 0.5, 0.75]}, lost=[(2, 0)])
+    told = Reader(page.document(subject(dataset, study=None))).text
+    table = told[told.index("3 trials, by accuracy, largest first, those with diverged runs last: mean") :]
+    assert table.index("0.5") < table.index("0.25") < table.index("0.75")
+    by = Reader(page.document(subject(dataset, study=None, by="-learning_rate"))).text
+    assert "by learning_rate, largest first: mean" in by
+    whole = Reader(page.document(subject(made({"learning_rate": [0.25, 0.5]}), study=None))).text
+    assert "by accuracy, largest first: mean" in whole
+
+
 @pytest.mark.parametrize(("metric", "column"), [("accuracy", "--by -accuracy"), ("loss", "--metric loss --by loss")])
 def test_what_judges_the_best_by_other_seeds_is_named_where_there_are_some(metric, column):
     for num_seeds in (1, 4):

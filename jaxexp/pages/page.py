@@ -289,8 +289,10 @@ def _table(subject: Subject, metric: str) -> str:
     titles, lines = tables.cells(tables.as_rows(tables.ordered(made, by, _MAX_ROWS)))
     kinds = {column: "number" for column, title in enumerate(titles) if column and levels.is_numeric(made[title])}
     told = f"{total:,} trials" if total <= _MAX_ROWS else f"The first {len(lines)} of {total:,} trials"
-    order = "largest" if by.startswith("-") else "smallest"
-    caption = f"{told}, by {by.removeprefix('-')}, {order} first: mean and 95 % interval over seeds (n); @ is the step."
+    order = "largest first" if by.startswith("-") else "smallest first"
+    if made["diverged"].any() and tables.is_metric(made, by):
+        order += ", those with diverged runs last"
+    caption = f"{told}, by {by.removeprefix('-')}, {order}: mean and 95 % interval over seeds (n); @ is the step."
     more = []
     if total > len(lines):
         more += [f"All {total:,} rows: `jaxexp table {shlex.quote(subject.folder)} --limit {total}`."]
