@@ -141,6 +141,8 @@ def test_the_numbers_are_those_of_the_run(text):
     assert f"mean {estimate.mean:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]" in told
     assert f"{best.mean():.4f} ± {best.std(ddof=1) / 2 * 3.182446:.4f}" in told
     assert "1 of 24 runs, in 1 trials, stopped being finite" in told
+    assert "the same weights" not in told, "nets of different shapes have different ones"
+    assert "one seed, which draws weights and minibatches from the same random numbers in both trials" in told
     assert "jaxexp replay results/made/default --trial 1 --seed 0" in told
     assert "jaxexp run made hidden=8 seeds=4 --tile 4x2 --name again" in told
     assert "with changes that are not committed" in told

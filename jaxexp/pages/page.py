@@ -42,7 +42,7 @@ _DRAWN = {
     "heatmap": ("Two hyperparameters", "The last value, as mean over seeds, where two hyperparameters are crossed."),
     "differences": (
         "Paired differences",
-        "Each circle is one seed, which has the same weights and minibatches in both trials.",
+        "Each circle is one seed, which draws weights and minibatches from the same random numbers in both trials.",
     ),
     "parallel": ("Parallel coordinates", "A line is a trial: its hyperparameters, and at the right what came out."),
 }
