@@ -291,6 +291,8 @@ _STATISTICS: dict[str, Callable[[str, np.ndarray], dict[str, np.ndarray]]] = {"m
 def ordered(made: Mapping[str, np.ndarray], by: str | None = None, limit: int | None = None) -> dict[str, np.ndarray]:
     """Returns the columns in the order of one of them, and of their rows so many alone.
 
+    By a metric, trials with fewer diverged runs come first, as in `statistics.choose_and_judge`; groups, with none.
+
     Args:
         made: What `columns` gave.
         by: A column's title, or a metric's name for its last evaluation; `-` before it for descending. What is NaN
@@ -304,10 +306,14 @@ def ordered(made: Mapping[str, np.ndarray], by: str | None = None, limit: int | 
         >>> ordered({"x": np.asarray([1, 3, 2])}, "-x", 2)["x"].tolist()
         [3, 2]
     """
-    if by is None:
-        return {title: values[:limit] for title, values in made.items()}
-    places = _places(made[_column(made, by)], by.startswith("-"))[:limit]
+    places = slice(limit) if by is None else _order(made, by)[:limit]
     return {title: values[places] for title, values in made.items()}
+
+
+def is_metric(made: Mapping[str, Any], by: str) -> bool:
+    """Returns whether the column that `ordered` orders by is a metric's; arguments and errors as there."""
+    title = _column(made, by)
+    return " @" in title and not _belongs(title, made)
 
 
 def _column(titles: Mapping[str, Any], by: str) -> str:
@@ -326,15 +332,14 @@ def _belongs(title: str, titles: Mapping[str, Any]) -> bool:
     return any(title.endswith(end) and title.removesuffix(end) in titles for end in (_HALF, _LOW, _HIGH))
 
 
-def _places(values: np.ndarray, descending: bool) -> np.ndarray:
-    """The order of values, those that are NaN last; of equal ones the first comes first."""
-    missing = values != values
-    (there,) = np.nonzero(~missing)
-    if descending:
-        places = there[::-1][np.argsort(values[there[::-1]], kind="stable")[::-1]]
-    else:
-        places = there[np.argsort(values[there], kind="stable")]
-    return np.concatenate([places, np.nonzero(missing)[0]])
+def _order(made: Mapping[str, np.ndarray], by: str) -> np.ndarray:
+    """The rows in the order of a column, those that are NaN last; of equal ones the first comes first."""
+    values = made[_column(made, by)]
+    ranks = np.unique(values, return_inverse=True)[1]
+    keys = [-ranks if by.startswith("-") else ranks]
+    if is_metric(made, by):  # what diverged counts more: a mean of survivors is no reason to come first
+        keys.append(made["diverged"].clip(max=1) if "trials" in made else made["diverged"])
+    return np.lexsort([*keys, values != values])
 
 
 def as_rows(made: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -358,16 +363,12 @@ def _cell(row: dict[str, Any], title: str) -> str:
         return str(value)
     half = row.get(f"{title}{_HALF}")
     if half is not None and half == half:
-        return f"{_fixed(value)} ± {_fixed(half)}" if _plain(value) else f"{value:.4g} ± {half:.2g}"
+        told = value == 0 or 1e-3 <= abs(value) < 1000  # by four decimals
+        return f"{_fixed(value)} ± {_fixed(half)}" if told else f"{value:.4g} ± {half:.2g}"
     low, high = row.get(f"{title}{_LOW}"), row.get(f"{title}{_HIGH}")
     if low is not None and high is not None and np.isfinite([low, high]).all():
         return f"{_fixed(value)} [{_fixed(low)}, {_fixed(high)}]"
     return f"{value:.4g}"
-
-
-def _plain(value: float) -> bool:
-    """Whether four decimals tell a number."""
-    return value == 0 or 1e-3 <= abs(value) < 1000
 
 
 def _fixed(value: float) -> str:

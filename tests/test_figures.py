@@ -259,3 +259,11 @@ def test_a_figure_with_very_many_marks_is_pixels():
     assert drawn.startswith('<img src="data:image/png;base64,')
     assert len(drawn) < 400_000
     assert width == pytest.approx(614.4)
+
+
+@pytest.mark.parametrize(("smaller", "names"), [
+    (True, "mse test_RMSE mae nll loss_of_height error perplexity regret cost distance brier_score seconds divergence"),
+    (False, "accuracy dice score return auc likelihood"),
+])  # fmt: skip
+def test_a_name_says_whether_small_values_are_good(smaller, names):
+    assert {name: levels.smaller_is_better(name) for name in names.split()} == dict.fromkeys(names.split(), smaller)

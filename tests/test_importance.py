@@ -1,12 +1,18 @@
 """Shares of variance against closed forms, simulated noise and optuna; averages, edges and surroundings by hand."""
 
+import json
 import sys
+import time
 
 import numpy as np
 import pytest
+import typer
 import xarray
+from typer.testing import CliRunner
 
+import jaxexp as jx
 from jaxexp import importance
+from jaxexp.commands import explaining
 from jaxexp.errors import StudyError
 from jaxexp.importance import anova, forests
 
@@ -110,6 +116,37 @@ def test_where_hyperparameters_do_nothing_their_shares_are_zero():
     assert "do not differ by more than noise" in next(one for one in found if not any(one.main.values())).method
 
 
+@pytest.mark.parametrize("size", [1e-20, 0.7, 3e8])
+@pytest.mark.parametrize("lost", [[], [(0, 2)], [(0, 0), (1, 1)], [(0, 2), (0, 3), (1, 0), (1, 3), (2, 0), (2, 1)]])
+def test_rounding_has_no_share(size, lost):
+    values, status = size * np.asarray([[1.0, 2.0, 7.0, 3.5]] * 3), np.zeros((3, 4), int)
+    status[tuple(np.transpose(lost).astype(int)) if lost else ()] = int(bool(lost))
+    found = importance.shares(results(values, {"rate": [0.1, 0.2, 0.3]}, status), "y")
+    assert (found.main, found.rest, found.noise) == ({"rate": 0.0}, 0.0, 0.0)
+    alone = np.full((3, 1), 0.7 * size)
+    assert importance.shares(results(alone, {"rate": [0.1, 0.2, 0.3]}), "y").main == {"rate": 0.0}
+
+
+def test_small_differences_that_are_no_rounding_have_shares():
+    found = importance.shares(results([[1.0], [1.0], [1 + 1e-6]], {"rate": [0.1, 0.2, 0.3]}), "y")
+    assert found.main == pytest.approx({"rate": 1.0})
+
+
+@pytest.mark.parametrize("rates", [[0.1, 0.2, 0.3], [0.1, 0.2, 0.2]])
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_trials_of_one_mean_are_said_to_be_that(rates, num_seeds):
+    """On a grid and off it: more seeds would change nothing."""
+    found = importance.shares(results(np.full((3, num_seeds), 0.7), {"rate": rates}), "y")
+    assert found.main == {"rate": 0.0}
+    assert found.method.endswith("; all trials have the same mean, so there is nothing to explain")
+    assert "F test" not in found.method
+
+
+def test_a_forest_explains_no_rounding():
+    sums = np.asarray([0.3, 0.1 + 0.2] * 4)
+    assert forests.main_effects({"a": (list(range(8)), np.arange(8))}, sums) == {"a": 0.0}
+
+
 def test_what_a_seed_does_to_every_trial_is_no_noise():
     shift = np.random.default_rng(3).normal(size=4) * np.ones((len(A) * len(B), 1))
     found = importance.shares(grid(lambda a, b: a + b, shift), "y")
@@ -184,11 +221,8 @@ def test_what_cannot_be_explained_is_refused():
 
 def sampled(num_trials=80, seed=0):
     rng = np.random.default_rng(seed)
-    rate, momentum, other = (
-        10 ** rng.uniform(-4, 0, num_trials),
-        rng.uniform(size=num_trials),
-        rng.uniform(size=num_trials),
-    )
+    rate = 10 ** rng.uniform(-4, 0, num_trials)
+    momentum, other = rng.uniform(size=(2, num_trials))
     values = np.log10(rate) + 1.5 * momentum
     return results(values[:, None] * np.ones((1, 2)), {"rate": rate, "momentum": momentum, "other": other})
 
@@ -208,6 +242,29 @@ def test_a_sampled_sweep_is_ranked_by_optuna():
     assert found.main["other"] < 0.05
     assert 0 <= found.rest < 0.3
     assert "no full grid" in found.method
+
+
+def test_a_forest_of_many_trials_is_of_some_of_them_and_says_so():
+    pytest.importorskip("optuna")
+    pytest.importorskip("sklearn")
+    assert "of 80 trials, which" in importance.shares(sampled(), "y").method  # and imports optuna
+    began = time.process_time()
+    found = importance.shares(many := sampled(100_000), "y")
+    assert time.process_time() - began < 6
+    assert "of 300 of 100,000 trials, which are no full grid" in found.method
+    assert found.num_trials == 300
+    of_rate, of_momentum = (4 / 12**0.5) ** 2, 1.5**2 / 12
+    assert found.main["rate"] == pytest.approx(of_rate / (of_rate + of_momentum), abs=0.08)
+    assert found == importance.shares(many, "y")
+
+
+@pytest.mark.parametrize("num_trials", [301, 3_000, 30_000, 99_999])
+def test_a_forest_s_trials_are_spread_evenly_and_in_step_with_no_period(num_trials):
+    trials = forests.chosen(num_trials)
+    assert len(np.unique(trials)) == len(trials) == 300
+    assert np.diff(trials).max() < 2 * (num_trials / 300 + 1)
+    for period in (2, 3, 10):
+        assert np.bincount(trials % period, minlength=period).min() > 0.5 * 300 / period
 
 
 def test_the_closed_form_agrees_with_optuna_s_forest_on_a_grid():
@@ -298,3 +355,45 @@ def test_a_trial_that_diverges_is_best_only_where_all_do():
     assert importance.sensitivity(dataset, "y", larger_is_better=True)[0].best == 0.2
     both = results([[5.0] * 4, [3.0] * 4], {"rate": [0.1, 0.2]}, [[1, 0, 0, 0], [0, 0, 1, 0]])
     assert importance.sensitivity(both, "y", larger_is_better=True)[0].best == 0.1
+
+
+# The verb
+
+
+@jx.config
+class Config:
+    rate: float = 0.1
+
+
+app = typer.Typer()
+app.command()(explaining.importance)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    measured = jx.from_train(lambda key, config: {"mse": config.rate, "score": config.rate, "constant": 0.7})
+    made = tmp_path_factory.mktemp("runs") / "scores"
+    jx.run(jx.Study(experiment=measured, config=Config(), sweep=jx.grid(rate=(0.2, 0.4, 0.8)), seeds=2), made)
+    return str(made)
+
+
+def invoked(*words):
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["mse", "score"])
+def test_which_value_is_best_goes_by_the_metric_s_name_unless_it_is_said(folder, name):
+    larger = name == "score"
+    document = json.loads(invoked(folder, "--metric", name, "--json"))
+    assert document["larger_is_better"] is larger
+    assert f"and the {'largest' if larger else 'smallest'} of 3 values" in document["edges"]["rate"]
+    flipped = invoked(folder, "--metric", name, "--smaller" if larger else "--larger")
+    assert f"and the {'smallest' if larger else 'largest'} of 3 values" in flipped
+
+
+def test_a_metric_that_is_constant_is_said_to_be(folder):
+    shown = " ".join(invoked(folder, "--metric", "constant").split())
+    assert "all trials have the same mean" in shown
+    assert "run more seeds" not in shown

@@ -141,6 +141,8 @@ def test_the_numbers_are_those_of_the_run(text):
     assert f"mean {estimate.mean:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]" in told
     assert f"{best.mean():.4f} ± {best.std(ddof=1) / 2 * 3.182446:.4f}" in told
     assert "1 of 24 runs, in 1 trials, stopped being finite" in told
+    assert "the same weights" not in told, "nets of different shapes have different ones"
+    assert "one seed, which draws weights and minibatches from the same random numbers in both trials" in told
     assert "jaxexp replay results/made/default --trial 1 --seed 0" in told
     assert "jaxexp run made hidden=8 seeds=4 --tile 4x2 --name again" in told
     assert "with changes that are not committed" in told
@@ -229,6 +231,14 @@ def test_importance_is_shown_with_what_was_left_out():
         assert part in told, part
 
 
+def test_no_share_is_said_to_be_for_the_reason_that_there_is():
+    shares = Shares({"hidden": 0.0}, {}, 0.0, "by grid; all trials have the same mean", 0.0, 6, (), 0)
+    told = Reader(page.document(subject(shares=shares))).text
+    assert "all trials have the same mean." in told
+    assert "seeds explain" not in told
+    assert "seeds alone explain" not in told
+
+
 def test_the_table_is_sorted_as_asked_and_says_what_it_leaves_out():
     dataset = made({"learning_rate": np.linspace(0.1, 1, 40)})
     told = Reader(page.document(subject(dataset, study=None))).text
@@ -242,6 +252,17 @@ def test_the_table_is_sorted_as_asked_and_says_what_it_leaves_out():
         page.document(subject(dataset, study=None, by="rate"))
     with pytest.raises(StudyError, match="there is no metric 'los'; did you mean 'loss'"):
         page.document(subject(dataset, study=None, metric="los"))
+
+
+def test_trials_that_diverge_come_last_in_a_table_by_a_metric_and_it_says_so():
+    dataset = made({"learning_rate": [0.25, 0.5, 0.75]}, lost=[(2, 0)])
+    told = Reader(page.document(subject(dataset, study=None))).text
+    table = told[told.index("3 trials, by accuracy, largest first, those with diverged runs last: mean") :]
+    assert table.index("0.5") < table.index("0.25") < table.index("0.75")
+    by = Reader(page.document(subject(dataset, study=None, by="-learning_rate"))).text
+    assert "by learning_rate, largest first: mean" in by
+    whole = Reader(page.document(subject(made({"learning_rate": [0.25, 0.5]}), study=None))).text
+    assert "by accuracy, largest first: mean" in whole
 
 
 @pytest.mark.parametrize(("metric", "column"), [("accuracy", "--by -accuracy"), ("loss", "--metric loss --by loss")])

@@ -135,7 +135,7 @@ def test_a_hyperparameter_named_like_a_count_keeps_its_values(dataset):
 
 def test_sorting_puts_what_is_missing_last_and_names_are_checked(dataset):
     found = tables.columns(dataset)
-    assert tables.ordered(found, "-accuracy")["rate"].tolist() == [0.2, 0.1]
+    assert tables.ordered(found, "-accuracy")["rate"].tolist() == [0.1, 0.2], "one of the other's runs diverged"
     assert tables.ordered(found, "rate")["rate"].tolist() == [0.1, 0.2]
     with pytest.raises(StudyError, match="did you mean 'rate'"):
         tables.ordered(found, "rat")
@@ -149,6 +149,25 @@ def test_sorting_puts_what_is_missing_last_and_names_are_checked(dataset):
         tables.rows(dataset, statistic="media")
 
 
+def test_survivors_of_runs_that_diverged_are_not_the_best():
+    """Four trials that are equal at every seed, of which two lost their worst: by their means these were the best."""
+    status = np.asarray([[0, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0]], np.int8)
+    values = np.tile([1.0, 2.0, 3.0], (4, 1))[..., None]
+    coords = {"eval_step": [0], "rate": ("trial", [1.0, 2.0, 3.0, 4.0]), "side": ("trial", ["a", "a", "b", "b"])}
+    lossy = xarray.Dataset(
+        {"y": (("trial", "seed", "eval_step"), values), "status": (("trial", "seed"), status)}, coords
+    )
+    found = tables.columns(lossy)
+    for by in ("-y", "y", "-y @0"):
+        assert tables.ordered(found, by)["rate"].tolist() == [1.0, 3.0, 4.0, 2.0]
+    assert tables.ordered(found, "-rate")["rate"].tolist() == [4.0, 3.0, 2.0, 1.0]
+    assert tables.ordered(found, "diverged")["rate"].tolist() == [1.0, 3.0, 4.0, 2.0]
+    medians = tables.columns(lossy, statistic="median")
+    assert tables.ordered(medians, "-y @0 median")["rate"].tolist() == [1.0, 3.0, 4.0, 2.0]
+    lossy["status"][2:] = 0
+    assert tables.ordered(tables.columns(lossy, group_by=["side"]), "-y")["side"].tolist() == ["b", "a"]
+
+
 @pytest.mark.parametrize("by", ["rate", "-rate", "start", "-start", "wide", "accuracy", "-accuracy", "accuracy @10 ±"])
 def test_columns_and_rows_are_sorted_as_python_sorts_them(by):
     found = tables.columns(random_results())
@@ -157,6 +176,8 @@ def test_columns_and_rows_are_sorted_as_python_sorts_them(by):
     column = "accuracy @10" if name == "accuracy" else name
     there = [row for row in rows if row[column] == row[column]]
     expected = sorted(there, key=lambda row: row[column], reverse=by.startswith("-"))
+    if name == "accuracy":
+        expected.sort(key=lambda row: row["diverged"])
     expected += [row for row in rows if row[column] != row[column]]
     assert [repr(row) for row in tables.as_rows(tables.ordered(found, by))] == [repr(row) for row in expected]
     assert repr(tables.as_rows(tables.ordered(found, by, 3))) == repr(expected[:3])

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 _MAX_VALUES = 20
 """Hyperparameters with more values are not listed value by value."""
 
-_SMALLER = ("loss", "error", "distance", "perplexity", "regret")
-"""What a metric is named after of which less is better."""
-
 Larger = Annotated[
     bool | None,
     typer.Option("--larger/--smaller", help="Which is better; by the metric's name where nothing is said."),
@@ -43,10 +40,11 @@ def importance(
         folder = catalog.run_folder(name, out, label)
         from jaxexp import comparisons, display, tables, worker
         from jaxexp import importance as importances
+        from jaxexp.figures import levels
 
         dataset = worker.load(folder)
         metric = metric or tables.first_metric(dataset)
-        larger = not any(word in metric.lower() for word in _SMALLER) if larger is None else larger
+        larger = not levels.smaller_is_better(metric) if larger is None else larger
         found = importances.shares(dataset, metric, at)
         averages = {swept: importances.marginal(dataset, swept, metric, at) for swept in tables.varied(dataset)}
         near = importances.sensitivity(dataset, metric, larger, at)

@@ -130,8 +130,8 @@ def heatmap(dataset: Any, metric: str | None = None) -> Any:
 def differences(dataset: Any, metric: str | None = None) -> Any:
     """Returns a figure of a metric's last value minus that of the first trial, seed by seed: every seed is a circle.
 
-    A seed has the same weights and minibatches in every trial, so that differences are paired. Of more than nine
-    trials, eight are compared whose values are spread evenly from the best to the worst.
+    A seed draws weights and minibatches from the same random numbers in every trial, so that differences are paired.
+    Of more than nine trials, eight are compared whose values are spread evenly from the best to the worst.
 
     Args:
         dataset: Results.

@@ -15,7 +15,9 @@ from jaxexp.results import NOT_FINITE, OK
 
 _MAX_LINES, _MAX_CELLS, _MAX_CLASSES = 8, 12, 8
 _MAX_POINTS, _MAX_LABEL = 100, 90
-_SMALLER_IS_BETTER = re.compile(r"loss|error|nll|mse|mae|perplexity|divergence|regret|difference|cost|seconds")
+_SMALLER_IS_BETTER = re.compile(
+    "loss|error|nll|mse|mae|brier|perplexity|divergence|distance|regret|difference|cost|seconds"
+)
 
 
 class Levels(NamedTuple):
@@ -257,6 +259,8 @@ def crossed(dataset: Any) -> tuple[tuple[str, Levels], tuple[str, Levels]]:
 
 def smaller_is_better(metric: str) -> bool:
     """Returns whether a metric's name says that small values are good: a loss, an error, a cost.
+
+    All of jaxexp that ranks by a metric, and is not told the direction, asks this.
 
     Example:
         >>> smaller_is_better("test_error"), smaller_is_better("accuracy")

@@ -16,6 +16,9 @@ from jaxexp.importance import anova, forests
 from jaxexp.results import NOT_FINITE
 from jaxexp.statistics import Estimate, choose_and_judge, mean_interval
 
+_ALIKE = "all trials have the same mean, so there is nothing to explain"
+_WITHIN_NOISE = "trials do not differ by more than noise (F test at 5 %): run more seeds"
+
 
 class Shares(NamedTuple):
     """How much of the variance between trials each hyperparameter accounts for.
@@ -70,13 +73,14 @@ def shares(dataset: Any, metric: str, at: int | None = None) -> Shares:
 
     On a full grid, in closed form: a functional ANOVA in which each value weighs the same. The variance that seeds
     alone give to an effect's estimate, taken from its spread between seeds, is subtracted from it, and what gets
-    below 0 counts as 0: an effect that is not there has a share near 0 and not below. Where an F test at 5 % finds no
-    difference between trials beyond noise, all shares are 0. Runs that diverged are left out; where a trial has no
-    finite run at all, the value of a hyperparameter that has most such trials goes, then the next, until none is
-    left, and `left_out` says so. A trial with a single finite run adds nothing to what is subtracted.
+    below 0 counts as 0: an effect that is not there has a share near 0 and not below. Where all trials have the same
+    mean, or an F test at 5 % finds no difference beyond noise, all shares are 0. Runs that diverged are left out; where
+    a trial has no finite run at all, the value of a hyperparameter that has most such trials goes, then the next, until
+    none is left, and `left_out` says so. A trial with a single finite run adds nothing to what is subtracted.
 
     Of any other sweep, by optuna's fANOVA: a random forest is fitted to the trials' means. It gives no pairs, and
-    seed noise, which it cannot tell from interactions, is not subtracted.
+    seed noise, which it cannot tell from interactions, is not subtracted. Of more than 300 trials, 300 that are spread
+    evenly over the sweep are used, and `method` says so.
 
     Args:
         dataset: Results.
@@ -160,7 +164,7 @@ def _by_grid(factors: Sequence[_Factor], values: np.ndarray) -> Shares:
         rest=found.rest / whole if whole > 0 else 0.0,
         method=f"closed form on a full grid of {' x '.join(map(str, sides))} trials, "
         + (f"noise of {num_seeds} seeds subtracted" if num_seeds > 1 else "one seed, so no noise was subtracted")
-        + ("" if apart else "; trials do not differ by more than noise (F test at 5 %): run more seeds"),
+        + ("" if apart else f"; {_ALIKE if found.raw == 0 else _WITHIN_NOISE}"),
         noise=min(1.0, found.noise / found.raw) if found.raw > 0 else 0.0,
         num_trials=math.prod(sides),
         left_out=tuple(left_out),
@@ -189,20 +193,23 @@ def _without_holes(cells: np.ndarray, factors: Sequence[_Factor]) -> tuple[np.nd
 def _by_forest(factors: Sequence[_Factor], values: np.ndarray) -> Shares:
     """The shares of a sweep that is no full grid, by optuna's fANOVA."""
     finite = np.isfinite(values)
-    used = finite.any(1)
-    means = np.where(finite, values, 0).sum(1)[used] / finite.sum(1)[used]
+    there = np.flatnonzero(finite.any(1))
+    used = there[forests.chosen(len(there))]
+    means = np.where(finite, values, 0)[used].sum(1) / finite[used].sum(1)
     columns = {factor.name: (factor.values, factor.codes[used]) for factor in factors}
     main = forests.main_effects(columns, means)
-    lost = int((~used).sum())
+    alike = anova.is_rounding(np.var(means).item(), means)
+    lost = len(values) - len(there)
+    part = f"{len(means):,} of " if len(means) < len(there) else ""
     return Shares(
         main=main,
         pairs={},
         rest=max(0.0, 1 - sum(main.values())) if any(main.values()) else 0.0,
-        method=f"optuna's fANOVA, a forest of {forests.NUM_TREES} trees: the {len(means)} trials are no full grid; "
-        "noise of seeds is not subtracted",
+        method=f"optuna's fANOVA, a forest of {forests.NUM_TREES} trees, of {part}{len(there):,} trials, "
+        "which are no full grid; noise of seeds is not subtracted" + (f"; {_ALIKE}" if alike else ""),
         noise=0.0,
         num_trials=len(means),
-        left_out=(f"{lost} of {len(values)} trials have no finite run",) if lost else (),
+        left_out=(f"{lost:,} of {len(values):,} trials have no finite run",) if lost else (),
         num_diverged=0,
     )
 

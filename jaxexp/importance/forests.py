@@ -6,8 +6,26 @@ from typing import Any
 import numpy as np
 
 from jaxexp.errors import StudyError
+from jaxexp.importance import anova
 
-NUM_TREES = 64
+NUM_TREES, MAX_TRIALS = 64, 300
+"""The forest's size, and the trials that it is fitted to: optuna's time grows with the square of these."""
+
+
+def chosen(num_trials: int) -> np.ndarray:
+    """Returns the trials that a forest is fitted to, int [at most MAX_TRIALS]: all, or one of each of equal stretches.
+
+    The same ones each time. Which of a stretch is drawn: every n-th trial of a crossed sweep could have the same value.
+
+    Args:
+        num_trials: How many there are.
+
+    Example:
+        >>> chosen(3).tolist(), len(chosen(100_000))
+        ([0, 1, 2], 300)
+    """
+    ends = np.arange(MAX_TRIALS + 1) * num_trials // MAX_TRIALS
+    return np.arange(num_trials) if num_trials <= MAX_TRIALS else np.random.default_rng(0).integers(ends[:-1], ends[1:])
 
 
 def main_effects(columns: Mapping[str, tuple[Sequence[Any], np.ndarray]], means: np.ndarray) -> dict[str, float]:
@@ -20,7 +38,7 @@ def main_effects(columns: Mapping[str, tuple[Sequence[Any], np.ndarray]], means:
         means: What is explained, finite, float64 [trial].
 
     Returns:
-        Shares from 0 to 1; all 0 where nothing differs.
+        Shares from 0 to 1; all 0 where nothing differs but by rounding.
 
     Raises:
         StudyError: If optuna or scikit-learn is not installed.
@@ -31,7 +49,7 @@ def main_effects(columns: Mapping[str, tuple[Sequence[Any], np.ndarray]], means:
         >>> main_effects({"a": ([0.1, 0.2], np.asarray([0, 1]))}, np.asarray([3.0, 3.0]))
         {'a': 0.0}
     """
-    if np.ptp(means) == 0:
+    if anova.is_rounding(np.var(means).item(), means):
         return dict.fromkeys(columns, 0.0)
     try:
         import optuna  # pyright: ignore[reportMissingImports]

@@ -42,7 +42,7 @@ _DRAWN = {
     "heatmap": ("Two hyperparameters", "The last value, as mean over seeds, where two hyperparameters are crossed."),
     "differences": (
         "Paired differences",
-        "Each circle is one seed, which has the same weights and minibatches in both trials.",
+        "Each circle is one seed, which draws weights and minibatches from the same random numbers in both trials.",
     ),
     "parallel": ("Parallel coordinates", "A line is a trial: its hyperparameters, and at the right what came out."),
 }
@@ -289,8 +289,10 @@ def _table(subject: Subject, metric: str) -> str:
     titles, lines = tables.cells(tables.as_rows(tables.ordered(made, by, _MAX_ROWS)))
     kinds = {column: "number" for column, title in enumerate(titles) if column and levels.is_numeric(made[title])}
     told = f"{total:,} trials" if total <= _MAX_ROWS else f"The first {len(lines)} of {total:,} trials"
-    order = "largest" if by.startswith("-") else "smallest"
-    caption = f"{told}, by {by.removeprefix('-')}, {order} first: mean and 95 % interval over seeds (n); @ is the step."
+    order = "largest first" if by.startswith("-") else "smallest first"
+    if made["diverged"].any() and tables.is_metric(made, by):
+        order += ", those with diverged runs last"
+    caption = f"{told}, by {by.removeprefix('-')}, {order}: mean and 95 % interval over seeds (n); @ is the step."
     more = []
     if total > len(lines):
         more += [f"All {total:,} rows: `jaxexp table {shlex.quote(subject.folder)} --limit {total}`."]
@@ -315,9 +317,10 @@ def _importance(shares: Any) -> str:
     lines = [[name, f"{100 * share:.1f} %", Markup(_bar(share))] for name, share in [*kept, ("all else", rest)]]
     caption = f"Shares of the variance between {shares.num_trials:,} trials; {shares.method}."
     seeds = f"{100 * shares.noise:.2g} % of the spread of the trials' means is what seeds alone explain."
-    none = "" if any(share for _, share in named) else "No difference between trials is beyond what seeds explain."
     table = elements.table(caption, ["hyperparameter", "share", "as a bar"], lines, {1: "number"})
-    return table + elements.paragraphs([none, seeds, *(f"Left out: {told}." for told in shares.left_out)], "quiet")
+    return table + elements.paragraphs(
+        [seeds * bool(shares.noise), *(f"Left out: {told}." for told in shares.left_out)], "quiet"
+    )
 
 
 def _pair(pair: Any) -> str:
