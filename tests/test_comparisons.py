@@ -10,7 +10,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import jaxexp as jx
-from jaxexp import catalog, cli, comparisons, overrides, recorded, stages, statistics, store
+from jaxexp import catalog, cli, comparisons, foreground, overrides, recorded, stages, statistics, store
 from jaxexp import study as studies
 from jaxexp.commands import comparing, explaining, folders
 from jaxexp.comparisons import arms
@@ -366,6 +366,45 @@ def test_the_first_stage_of_two_arms_is_kept_and_used_again(folder):
     told = invoked("compare", "jump", ones, zeros).stdout
     assert "the spread of the first 12 seeds" in told
     assert "look 2: each is wrong in 5 %" in told
+
+
+def test_a_first_stage_that_was_killed_has_seeds_that_were_not_run_and_no_two_stage_interval(folder, monkeypatch):
+    run, words = trained(folder, seeds=8), ("compare", "jump", "start=ones,gain=1", "start=zeros,gain=1")
+    before = json.loads(invoked(*words, "--json").stdout)
+
+    def killed(*_):
+        raise StudyError("killed")
+
+    monkeypatch.setattr(foreground, "train", killed)
+    assert "killed" in invoked(*words, "--until", "0.4", code=2).stderr
+    assert ((jx.load(run)["status"].values == 3).sum(), jx.load(run).sizes["seed"]) == (12, 10)
+    found = json.loads(invoked(*words, "--json").stdout)
+    assert found == before
+    assert (found["num_first"], found["difference"]["n"], found["difference"]["excluded"]) == (None, 8, 0)
+    told = " ".join(invoked(*words).stdout.split())
+    assert "pairs 8, 2 seeds were not run for both difference" in told
+    assert "2 of 10 seeds of the first stage of --until were not run: the interval is no two-stage one" in told
+    assert "go on with --until 0.4" in told
+    assert "spread of the first" not in told
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert "spread of the first 10 seeds, by" in " ".join(invoked(*words, "--until", "0.4").stdout.split())
+
+
+def test_a_first_stage_with_runs_that_diverged_says_how_many_pairs_it_has(folder):
+    text = EXPERIMENT.replace("SEEDS", "12").replace(
+        "luck = jax.random.normal(key)",
+        "luck = jax.random.normal(key)\n    luck = jax.numpy.where(luck > 0.5, jax.numpy.inf, luck)",
+    )
+    (folder / "experiments" / "jump.py").write_text(text)
+    invoked("run", "jump", "--quiet", of=cli.app)
+    words = ("compare", "jump", "start=ones,gain=1", "start=zeros,gain=1")
+    told = " ".join(invoked(*words, "--until", "5", "--workers", "1").stdout.split())
+    found = json.loads(invoked(*words, "--json").stdout)
+    num_pairs = found["difference"]["n"]
+    assert (0 < num_pairs < 12, found["num_first"]) == (True, 12)
+    assert f"{12 - num_pairs} seeds are none, for a run that diverged" in told
+    assert f"spread of the first 12 seeds, {num_pairs} of which are pairs, by which" in told
 
 
 def test_a_damaged_note_of_the_first_stage_is_refused_with_what_to_do(folder):
