@@ -322,6 +322,16 @@ def test_compare_says_what_the_python_function_does(folder):
     assert "12" in shown
 
 
+def test_the_metric_that_nobody_chose_is_named_with_the_others(folder):
+    run = trained(folder)
+    told = "metric height, the first, for none was named; choose with --metric: loss_of_height"
+    for words in (["start=ones", "start=zeros"], [str(run)]):
+        assert told in " ".join(invoked("compare", "jump", *words).stdout.split())
+        shown = invoked("compare", "jump", *words, "--metric", "loss_of_height").stdout
+        assert "loss" in shown
+        assert "for none was named" not in shown
+
+
 def test_compare_until_trains_the_two_arms_alone_and_the_same_command_again_nothing(folder):
     run = trained(folder)
     words = ("compare", "jump", "start=ones,gain=1", "start=zeros,gain=1", "--until", "0.4", "--workers", "1")

@@ -117,13 +117,14 @@ def _compare_runs(
             f"`jaxexp run {experiments[0]} --name changed`"
         )
     datasets = worker.load(first), worker.load(second)
-    metric = metric or tables.first_metric(datasets[0])
+    chosen, metric = metric is not None, metric or tables.first_metric(datasets[0])
     found = comparisons.compare_runs(*datasets, metric, at, margin=margin)
     if as_json:
         trials = [{**_document(contrast), "sentence": None} for contrast in found]
         display.json_document({"first": first, "second": second, "trials": trials})
         return
     display.out.print(f"{metric} after {found[0].at} steps: {first} minus {second}", markup=False)
+    _print_others(datasets[0], metric, chosen)
     lines = [
         [
             contrast.first,
@@ -157,7 +158,7 @@ def _compare_arms(
     from jaxexp.comparisons import arms
 
     dataset, words = worker.load(folder), (first, second)
-    metric = metric or tables.first_metric(dataset)
+    chosen, metric = metric is not None, metric or tables.first_metric(dataset)
     if wish is not None:
         at = comparisons.step_of(dataset, metric, at)
         dataset = _trained(folder, dataset, words, metric, at, wish)
@@ -165,6 +166,7 @@ def _compare_arms(
     if as_json:
         display.json_document({"folder": folder, **_document(found)})
         return
+    _print_others(dataset, metric, chosen)
     _print(found, int((~comparisons.were_run(dataset, arms.matched(dataset, *words))).sum()))
     _print_stage(folder, dataset, words, found)
     if wish is not None:
@@ -172,6 +174,16 @@ def _compare_arms(
         met = "reached" if half <= wish.width else "not reached"
         known = f"known to +- {half:.3g}" if half < float("inf") else "not known to any width"
         display.out.print(f"{met}: the difference is {known}, asked for +- {wish.width:.3g}")
+
+
+def _print_others(dataset: Any, metric: str, chosen: bool) -> None:
+    """Says which metric is compared where nobody chose one of several, and how to choose."""
+    from jaxexp import display, tables
+
+    others = [name for name in tables.metrics(dataset) if name != metric]
+    if others and not chosen:
+        told = ", ".join(others[:5]) + ", ..." * (len(others) > 5)
+        display.out.print(f"metric {metric}, the first, for none was named; choose with --metric: {told}", markup=False)
 
 
 def _print_stage(folder: Path, dataset: Any, words: tuple[str, str], found: "Contrast") -> None:
