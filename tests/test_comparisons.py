@@ -417,6 +417,20 @@ def test_a_first_stage_with_runs_that_diverged_says_how_many_pairs_it_has(folder
     assert f"spread of the first 12 seeds, {num_pairs} of which are pairs, by which" in told
 
 
+@pytest.mark.parametrize(("wilder", "told"), [(3.0, True), (1.0, False)])
+def test_a_first_stage_that_was_calmer_than_all_pairs_is_told(tmp_path, capsys, wilder, told):
+    values = np.random.default_rng(3).normal(size=(2, 40)) * np.where(np.arange(40) < 10, 1.0, wilder)
+    dataset, words = results(values, {"rate": [1.0, 2.0]}), ("rate=1", "rate=2")
+    stages.keep(tmp_path, dataset, arms.matched(dataset, *words), range(10), 0.5)
+    comparing._print_stage(tmp_path, dataset, words, comparing._judged(tmp_path, dataset, words, "y", None, None))
+    shown, spread = " ".join(capsys.readouterr().out.split()), (values[0] - values[1])
+    expected = (
+        f"spread of all 40 pairs is {spread.std(ddof=1):.3g}, of the first 10 it was {spread[:10].std(ddof=1):.3g}"
+    )
+    assert (f"the {expected}: the interval covers in 95 % of cases for normal differences" in shown) == told
+    assert "by the spread of the first 10 seeds" in shown
+
+
 def test_a_damaged_note_of_the_first_stage_is_refused_with_what_to_do(folder):
     run = trained(folder)
     (run / stages.NAME).write_text('{"stages": []}')

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _NUM_FIRST = 10
 """Seeds of the first stage, at least: fewer tell the spread too badly."""
 
+_WIDER = 1.5
+"""All pairs' spread over the first stage's from which on it is told: the first stage was too calm, or not normal."""
+
 
 class _Wish(NamedTuple):
     """What `--until` asks for, and how it may train."""
@@ -196,7 +199,7 @@ def _print_stage(folder: Path, dataset: Any, words: tuple[str, str], found: "Con
     stage = stages.of_arms(folder, dataset, arms.matched(dataset, *words))
     if stage is None:
         return
-    begun, _ = _parted(dataset, words, found.metric, found.at, stage.seeds)
+    begun, later = _parted(dataset, words, found.metric, found.at, stage.seeds)
     if found.num_first is None:
         display.out.print(
             f"{len(stage.seeds) - len(begun)} of {len(stage.seeds)} seeds of the first stage of --until were not run: "
@@ -209,6 +212,13 @@ def _print_stage(folder: Path, dataset: Any, words: tuple[str, str], found: "Con
     display.out.print(
         f"the interval is by the spread of the first {len(begun)} seeds{used}, by which it was decided to go on"
     )
+    if _has_spread(begun):
+        first, every = np.nanstd(begun, ddof=1), np.nanstd(np.concatenate([begun, later]), ddof=1)
+        if every > _WIDER * first:
+            display.out.print(
+                f"the spread of all {found.difference.n} pairs is {every:.3g}, of the first {pairs} it was {first:.3g}"
+                ": the interval covers in 95 % of cases for normal differences, and may be far too narrow for others"
+            )
     if len(stage.widths) > 1:
         display.out.print(
             f"look {len(stage.widths)}: each is wrong in 5 % of cases, so that one of them is wrong in more than 5 %"
