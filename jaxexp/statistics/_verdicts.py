@@ -25,7 +25,8 @@ class Verdict(NamedTuple):
         p: Of the verdict to which the estimate points, adjusted for the number of the study's claims; 1 where a seed is
             excluded.
         reason: Why a claim is not shown however many the seeds are, and what to claim instead: seeds are excluded, its
-            trial is not there, a mean of seeds that all agree, a constant of seeds that do not. Empty elsewhere.
+            trial is not there, its estimate fails, a mean of seeds that all agree, a constant of seeds that do not.
+            Empty elsewhere.
     """
 
     statement: str
@@ -34,6 +35,18 @@ class Verdict(NamedTuple):
     statistic: str = "mean"
     p: float = 1.0
     reason: str = ""
+
+
+class ClaimsError(StudyError):
+    """An estimate of a claim fails. The claim is not shown, and the others are judged as they are.
+
+    Attributes:
+        verdicts: Of all claims of the study; the reason of one that fails says why.
+    """
+
+    def __init__(self, told: str, verdicts: list[Verdict]) -> None:
+        super().__init__(told)
+        self.verdicts = verdicts
 
 
 def check(study: Study, dataset: Any) -> list[Verdict]:
@@ -50,7 +63,7 @@ def check(study: Study, dataset: Any) -> list[Verdict]:
         dataset: Its results.
 
     Raises:
-        StudyError: If a claim's estimate gives anything but one number a seed, or fails.
+        ClaimsError: If a claim's estimate gives anything but one number a seed, or fails; it has all verdicts.
 
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6(2); that a
     direction is decided as well: Shaffer (1980), "Control of directional errors with stagewise multiple test
@@ -68,10 +81,21 @@ def check(study: Study, dataset: Any) -> list[Verdict]:
         >>> [(found.verdict, found.p) for found in check(made, jx.run(made))]
         [('holds', 0.0)]
     """
-    alone = [_alone(claim, dataset) for claim in study.claims]
+    alone, failures = [], []
+    for claim in study.claims:
+        try:
+            alone.append(_alone(claim, dataset))
+        except StudyError as problem:
+            named = repr(claim.statement) in str(problem)
+            failures.append(str(problem) if named else f"the claim {claim.statement!r}: {problem}")
+            nothing = Estimate(float("nan"), -float("inf"), float("inf"), 0, 0)
+            alone.append(Verdict(claim.statement, NOT_SHOWN, nothing, claim.statistic, reason=str(problem)))
     adjusted = holm([verdict.p for verdict in alone])
     judged = zip(study.claims, alone, adjusted, strict=True)
-    return [_with_others(verdict, p, claim.confidence) for claim, verdict, p in judged]
+    verdicts = [_with_others(verdict, p, claim.confidence) for claim, verdict, p in judged]
+    if failures:
+        raise ClaimsError("; ".join(failures), verdicts)
+    return verdicts
 
 
 def _alone(claim: Claim, dataset: Any) -> Verdict:

@@ -9,7 +9,7 @@ from scipy import stats
 
 import jaxexp as jx
 from jaxexp.errors import StudyError
-from jaxexp.statistics import HOLDS, INTERVALS, NOT_SHOWN, REFUTED, check, holm, p_value
+from jaxexp.statistics import HOLDS, INTERVALS, NOT_SHOWN, REFUTED, ClaimsError, check, holm, p_value
 from jaxexp.study import Interval
 
 
@@ -160,6 +160,21 @@ def test_a_claim_that_fails_is_named():
     broken = jx.Claim("it learns", lambda results: results["loss"], jx.above(0))
     with pytest.raises(StudyError, match="the claim 'it learns' cannot be estimated: KeyError"):
         check(study(broken), dataset([1.0, 1.1]))
+
+
+def test_a_claim_that_fails_is_not_shown_counts_and_hides_no_other():
+    broken = jx.Claim("it learns", lambda results: results["loss"], jx.above(0))
+    no_share = claim(jx.above(0.5), statistic="share")
+    results = dataset([1.0, 1.1, 0.9])
+    told = r"'it learns' cannot be estimated: KeyError.*; the claim 'it learns': a share is"
+    with pytest.raises(ClaimsError, match=told) as one:
+        check(study(broken, claim(jx.above(0)), no_share), results)
+    first, second, third = one.value.verdicts
+    (alone,) = check(study(claim(jx.above(0))), results)
+    assert (first.verdict, first.p, first.estimate.n, np.isnan(first.estimate.mean)) == (NOT_SHOWN, 1.0, 0, True)
+    assert "cannot be estimated: KeyError" in first.reason
+    assert (second.verdict, second.estimate, second.p) == (HOLDS, alone.estimate, pytest.approx(3 * alone.p))
+    assert (third.verdict, third.reason[:10]) == (NOT_SHOWN, "a share is")
 
 
 def test_an_empty_interval_is_refused():
