@@ -1,16 +1,17 @@
 """Estimates: one number a seed, read off the runs of one trial. What claims and figures of a study are made of.
 
-Runs that are not finite, and trials that were not run, give NaN: they are counted, never scored.
+Runs that are not finite, and trials that were not run, give NaN: they are counted, never scored. Of results with the
+attribute `absent="refuse"`, a trial or step that is not there is an error instead: so verdicts tell why a seed is NaN.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxexp.errors import StudyError, suggestion
-from jaxexp.results import OK
+from jaxexp.results import NOT_RUN, OK
 from jaxexp.study import Interval
 
 
@@ -24,6 +25,9 @@ def trial(dataset: Any, config: Any) -> Any:
     Returns:
         All metrics, NaN where the run is not finite or there is no such trial.
 
+    Raises:
+        StudyError: If there is no such trial, or it was not run, and the results refuse what is absent.
+
     Example:
         >>> import jaxexp as jx
         >>> @jx.config
@@ -34,14 +38,32 @@ def trial(dataset: Any, config: Any) -> Any:
         >>> trial(dataset, Config(x=2.0)).y.values.ravel().tolist()
         [4.0]
     """
+    wanted = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    known = {name: value for name, value in wanted.items() if name in dataset.coords}
+    matches = {name: np.asarray(_equal(dataset[name].values, value)) for name, value in known.items()}
     chosen = np.ones(dataset.sizes["trial"], bool)
-    for field in dataclasses.fields(config):
-        if field.name in dataset.coords:
-            chosen &= _equal(dataset[field.name].values, getattr(config, field.name))
+    for match in matches.values():
+        chosen &= match
+    if _refuses(dataset) and (dataset["status"].values[chosen] == NOT_RUN).all():
+        raise StudyError(_absent(wanted, matches, bool(chosen.any())))
     finite = dataset.drop_vars(("status", "status_step")).where(dataset.status == OK)
     if chosen.any():
         return finite.isel(trial=int(chosen.argmax()))
     return finite.isel(trial=0).where(False)
+
+
+def _refuses(dataset: Any) -> bool:
+    return dataset.attrs.get("absent") == "refuse"
+
+
+def _absent(wanted: Mapping[str, Any], matches: Mapping[str, np.ndarray], known: bool) -> str:
+    """What is said of a trial that the results do not have, or know and have not run."""
+    lacking = [name for name, match in matches.items() if not match.any()]
+    words = [f"{name}={wanted[name]}" for name in lacking or [name for name, match in matches.items() if match.ndim]]
+    if known:
+        return f"the trial with {', '.join(words) or 'this config'} was not run: `jaxexp run` goes on where it stopped"
+    told = f"no trial has {', '.join(words)}{' together' * (not lacking)}"
+    return f"{told}: it was not trained here; train it too, `jaxexp run EXPERIMENT {' '.join(words)}`"
 
 
 def _equal(values: np.ndarray, wanted: Any) -> np.ndarray:
@@ -62,7 +84,7 @@ def measured(metric: str, config: Any, at: int | None = None) -> Callable[[Any],
 
     Returns:
         A function of the dataset that returns values on the dim `seed`: NaN where a run is not finite, or there is no
-        such trial or step. It raises a `StudyError` if the dataset lacks the metric.
+        such trial or step. It raises a `StudyError` if the dataset lacks the metric, or refuses what is absent.
     """
 
     def estimate(dataset: Any) -> Any:
@@ -70,6 +92,9 @@ def measured(metric: str, config: Any, at: int | None = None) -> Callable[[Any],
             raise StudyError(f"the results have no metric {metric!r}{suggestion(metric, dataset.data_vars)}")
         values = trial(dataset[[metric, "status", "status_step"]], config)[metric]
         steps = values.dims[-1]
+        there = values[steps].values.tolist()
+        if at is not None and at not in there and _refuses(dataset):
+            raise StudyError(f"{metric} was not measured at step {at} here: the last of {len(there)} is {there[-1]}")
         wanted = values.isel({steps: -1}) if at is None else values.reindex({steps: [at]}).isel({steps: 0})
         return wanted.drop_vars([name for name in wanted.coords if name != "seed"])
 

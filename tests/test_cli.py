@@ -264,6 +264,26 @@ def test_run_json_table_status_check_and_plot_agree(folder):
     assert all((folder / path).stat().st_size > 5000 for path in plotted["figures"])
 
 
+def test_a_claim_whose_estimate_fails_hides_neither_the_table_nor_the_other_verdicts(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    path = Path("experiments", "ball.py")
+    broken = """it never arrives", lambda dataset: 1 / 0"""
+    path.write_text(path.read_text().replace('it never arrives", loss_by_rate', broken))
+    for words in (["run", "ball", "--quiet"], ["check", "ball"]):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 2
+        assert "holds  it rolls near the bottom" in done.stdout
+        assert "not shown  it never arrives" in done.stdout
+        error = "error: the claim 'it never arrives' cannot be estimated: ZeroDivisionError: division by zero"
+        assert done.output.splitlines()[-1] == done.stderr.strip() == error
+        if words[0] == "run":
+            assert "6 runs computed" in done.stdout
+            assert done.stdout.startswith("learning rate")
+            assert "run     results/ball/default" in done.stdout
+        document = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+        assert (document["exit"], document["error"]) == (2, error.removeprefix("error: "))
+
+
 def test_the_file_itself_runs_and_dry_run_writes_nothing(folder):
     command = [sys.executable, "-m", "experiments.ball", "--dry-run", "--full", "hidden=2,3"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)

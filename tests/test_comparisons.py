@@ -10,7 +10,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import jaxexp as jx
-from jaxexp import catalog, cli, comparisons, overrides, recorded, stages, statistics, store
+from jaxexp import catalog, cli, comparisons, foreground, overrides, recorded, stages, statistics, store
 from jaxexp import study as studies
 from jaxexp.commands import comparing, explaining, folders
 from jaxexp.comparisons import arms
@@ -322,6 +322,16 @@ def test_compare_says_what_the_python_function_does(folder):
     assert "12" in shown
 
 
+def test_the_metric_that_nobody_chose_is_named_with_the_others(folder):
+    run = trained(folder)
+    told = "metric height, the first, for none was named; choose with --metric: loss_of_height"
+    for words in (["start=ones", "start=zeros"], [str(run)]):
+        assert told in " ".join(invoked("compare", "jump", *words).stdout.split())
+        shown = invoked("compare", "jump", *words, "--metric", "loss_of_height").stdout
+        assert "loss" in shown
+        assert "for none was named" not in shown
+
+
 def test_compare_until_trains_the_two_arms_alone_and_the_same_command_again_nothing(folder):
     run = trained(folder)
     words = ("compare", "jump", "start=ones,gain=1", "start=zeros,gain=1", "--until", "0.4", "--workers", "1")
@@ -366,6 +376,59 @@ def test_the_first_stage_of_two_arms_is_kept_and_used_again(folder):
     told = invoked("compare", "jump", ones, zeros).stdout
     assert "the spread of the first 12 seeds" in told
     assert "look 2: each is wrong in 5 %" in told
+
+
+def test_a_first_stage_that_was_killed_has_seeds_that_were_not_run_and_no_two_stage_interval(folder, monkeypatch):
+    run, words = trained(folder, seeds=8), ("compare", "jump", "start=ones,gain=1", "start=zeros,gain=1")
+    before = json.loads(invoked(*words, "--json").stdout)
+
+    def killed(*_):
+        raise StudyError("killed")
+
+    monkeypatch.setattr(foreground, "train", killed)
+    assert "killed" in invoked(*words, "--until", "0.4", code=2).stderr
+    assert ((jx.load(run)["status"].values == 3).sum(), jx.load(run).sizes["seed"]) == (12, 10)
+    found = json.loads(invoked(*words, "--json").stdout)
+    assert found == before
+    assert (found["num_first"], found["difference"]["n"], found["difference"]["excluded"]) == (None, 8, 0)
+    told = " ".join(invoked(*words).stdout.split())
+    assert "pairs 8, 2 seeds were not run for both difference" in told
+    assert "2 of 10 seeds of the first stage of --until were not run: the interval is no two-stage one" in told
+    assert "go on with --until 0.4" in told
+    assert "spread of the first" not in told
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert "spread of the first 10 seeds, by" in " ".join(invoked(*words, "--until", "0.4").stdout.split())
+
+
+def test_a_first_stage_with_runs_that_diverged_says_how_many_pairs_it_has(folder):
+    text = EXPERIMENT.replace("SEEDS", "12").replace(
+        "luck = jax.random.normal(key)",
+        "luck = jax.random.normal(key)\n    luck = jax.numpy.where(luck > 0.5, jax.numpy.inf, luck)",
+    )
+    (folder / "experiments" / "jump.py").write_text(text)
+    invoked("run", "jump", "--quiet", of=cli.app)
+    words = ("compare", "jump", "start=ones,gain=1", "start=zeros,gain=1")
+    told = " ".join(invoked(*words, "--until", "5", "--workers", "1").stdout.split())
+    found = json.loads(invoked(*words, "--json").stdout)
+    num_pairs = found["difference"]["n"]
+    assert (0 < num_pairs < 12, found["num_first"]) == (True, 12)
+    assert f"{12 - num_pairs} seeds are none, for a run that diverged" in told
+    assert f"spread of the first 12 seeds, {num_pairs} of which are pairs, by which" in told
+
+
+@pytest.mark.parametrize(("wilder", "told"), [(3.0, True), (1.0, False)])
+def test_a_first_stage_that_was_calmer_than_all_pairs_is_told(tmp_path, capsys, wilder, told):
+    values = np.random.default_rng(3).normal(size=(2, 40)) * np.where(np.arange(40) < 10, 1.0, wilder)
+    dataset, words = results(values, {"rate": [1.0, 2.0]}), ("rate=1", "rate=2")
+    stages.keep(tmp_path, dataset, arms.matched(dataset, *words), range(10), 0.5)
+    comparing._print_stage(tmp_path, dataset, words, comparing._judged(tmp_path, dataset, words, "y", None, None))
+    shown, spread = " ".join(capsys.readouterr().out.split()), (values[0] - values[1])
+    expected = (
+        f"spread of all 40 pairs is {spread.std(ddof=1):.3g}, of the first 10 it was {spread[:10].std(ddof=1):.3g}"
+    )
+    assert (f"the {expected}: the interval covers in 95 % of cases for normal differences" in shown) == told
+    assert "by the spread of the first 10 seeds" in shown
 
 
 def test_a_damaged_note_of_the_first_stage_is_refused_with_what_to_do(folder):

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _NUM_FIRST = 10
 """Seeds of the first stage, at least: fewer tell the spread too badly."""
 
+_WIDER = 1.5
+"""All pairs' spread over the first stage's from which on it is told: the first stage was too calm, or not normal."""
+
 
 class _Wish(NamedTuple):
     """What `--until` asks for, and how it may train."""
@@ -117,13 +120,14 @@ def _compare_runs(
             f"`jaxexp run {experiments[0]} --name changed`"
         )
     datasets = worker.load(first), worker.load(second)
-    metric = metric or tables.first_metric(datasets[0])
+    chosen, metric = metric is not None, metric or tables.first_metric(datasets[0])
     found = comparisons.compare_runs(*datasets, metric, at, margin=margin)
     if as_json:
         trials = [{**_document(contrast), "sentence": None} for contrast in found]
         display.json_document({"first": first, "second": second, "trials": trials})
         return
     display.out.print(f"{metric} after {found[0].at} steps: {first} minus {second}", markup=False)
+    _print_others(datasets[0], metric, chosen)
     lines = [
         [
             contrast.first,
@@ -153,20 +157,21 @@ def _compare_arms(
     wish: _Wish | None,
     as_json: bool,
 ) -> None:
-    from jaxexp import display, tables, worker
+    from jaxexp import comparisons, display, tables, worker
+    from jaxexp.comparisons import arms
 
-    dataset = worker.load(folder)
-    metric = metric or tables.first_metric(dataset)
-    if wish is None:
-        found = _judged(folder, dataset, (first, second), metric, at, margin)
-    else:
-        found = _staged(folder, dataset, first, second, metric, at, margin, wish)
+    dataset, words = worker.load(folder), (first, second)
+    chosen, metric = metric is not None, metric or tables.first_metric(dataset)
+    if wish is not None:
+        at = comparisons.step_of(dataset, metric, at)
+        dataset = _trained(folder, dataset, words, metric, at, wish)
+    found = _judged(folder, dataset, words, metric, at, margin)
     if as_json:
         display.json_document({"folder": folder, **_document(found)})
         return
-    _print(found)
-    if found.num_first is not None:
-        _print_looks(folder, dataset, (first, second), found.num_first)
+    _print_others(dataset, metric, chosen)
+    _print(found, int((~comparisons.were_run(dataset, arms.matched(dataset, *words))).sum()))
+    _print_stage(folder, dataset, words, found)
     if wish is not None:
         half = (found.difference.high - found.difference.low) / 2
         met = "reached" if half <= wish.width else "not reached"
@@ -174,20 +179,53 @@ def _compare_arms(
         display.out.print(f"{met}: the difference is {known}, asked for +- {wish.width:.3g}")
 
 
-def _print_looks(folder: Path, dataset: Any, words: tuple[str, str], num_first: int) -> None:
-    """Says by which seeds the interval was made, and how often one has looked."""
+def _print_others(dataset: Any, metric: str, chosen: bool) -> None:
+    """Says which metric is compared where nobody chose one of several, and how to choose."""
+    from jaxexp import display, tables
+
+    others = [name for name in tables.metrics(dataset) if name != metric]
+    if others and not chosen:
+        told = ", ".join(others[:5]) + ", ..." * (len(others) > 5)
+        display.out.print(f"metric {metric}, the first, for none was named; choose with --metric: {told}", markup=False)
+
+
+def _print_stage(folder: Path, dataset: Any, words: tuple[str, str], found: "Contrast") -> None:
+    """Says by which seeds the interval was made where the folder keeps a first stage, and how often one has looked."""
+    import numpy as np
+
     from jaxexp import display, stages
     from jaxexp.comparisons import arms
 
     stage = stages.of_arms(folder, dataset, arms.matched(dataset, *words))
-    display.out.print(f"the interval is by the spread of the first {num_first} seeds, by which it was decided to go on")
-    if stage and len(stage.widths) > 1:
+    if stage is None:
+        return
+    begun, later = _parted(dataset, words, found.metric, found.at, stage.seeds)
+    if found.num_first is None:
+        display.out.print(
+            f"{len(stage.seeds) - len(begun)} of {len(stage.seeds)} seeds of the first stage of --until were not run: "
+            f"the interval is no two-stage one, but that of the pairs that are there; go on with --until "
+            f"{stage.widths[-1]:g}"
+        )
+        return
+    pairs = int(np.isfinite(begun).sum())
+    used = f", {pairs} of which are pairs" if pairs < len(begun) else ""
+    display.out.print(
+        f"the interval is by the spread of the first {len(begun)} seeds{used}, by which it was decided to go on"
+    )
+    if _has_spread(begun):
+        first, every = np.nanstd(begun, ddof=1), np.nanstd(np.concatenate([begun, later]), ddof=1)
+        if every > _WIDER * first:
+            display.out.print(
+                f"the spread of all {found.difference.n} pairs is {every:.3g}, of the first {pairs} it was {first:.3g}"
+                ": the interval covers in 95 % of cases for normal differences, and may be far too narrow for others"
+            )
+    if len(stage.widths) > 1:
         display.out.print(
             f"look {len(stage.widths)}: each is wrong in 5 % of cases, so that one of them is wrong in more than 5 %"
         )
 
 
-def _print(found: "Contrast") -> None:
+def _print(found: "Contrast", num_not_run: int) -> None:
     from jaxexp import comparisons, display
 
     lines = [
@@ -196,6 +234,7 @@ def _print(found: "Contrast") -> None:
     ]
     display.table(["arm", f"{found.metric} after {found.at} steps, 95 %", "diverged"], lines)
     lost = f", {found.difference.excluded} seeds are none, for a run that diverged" * bool(found.difference.excluded)
+    lost += f", {num_not_run} seeds were not run for both" * bool(num_not_run)
     trials = f"; {found.num_trials} trials of each arm, averaged within a seed" * (found.num_trials > 1)
     alone = f"; {found.num_alone} trials that match have no counterpart" * bool(found.num_alone)
     facts = {
@@ -216,68 +255,63 @@ def _document(found: "Contrast") -> dict[str, Any]:
     return {**plain, "sentence": comparisons.sentence(found)}
 
 
-def _staged(
-    folder: Path,
-    dataset: Any,
-    first: str,
-    second: str,
-    metric: str,
-    at: int | None,
-    margin: float | None,
-    wish: _Wish,
-) -> "Contrast":
-    """Trains seeds in two stages and judges the arms by Stein's procedure.
+def _trained(folder: Path, dataset: Any, words: tuple[str, str], metric: str, at: int, wish: _Wish) -> Any:
+    """Trains seeds of two arms in two stages, for Stein's procedure, and returns the folder's results.
 
     The first stage are the seeds that the folder was made for, however many there are by now, or what the folder has
     kept as the first stage of these arms: the same command again, after an interruption or not, comes to the same
     number. Where all its differences are equal it is doubled, until two differ or the budget is used up.
     """
-    from jaxexp import comparisons, recorded, stages, store
+    from jaxexp import recorded, stages, store
     from jaxexp import study as studies
     from jaxexp.comparisons import arms
 
-    step, record, words = comparisons.step_of(dataset, metric, at), store.record(folder), (first, second)
+    record = store.record(folder)
     kept = stages.of_arms(folder, dataset, arms.matched(dataset, *words))
     made_for = [int(seed) for seed in studies.seeds(recorded.study(record))]
     beginning = kept.seeds if kept else stages.with_more(made_for, _NUM_FIRST)
     while True:
         stages.keep(folder, dataset, arms.matched(dataset, *words), beginning, wish.width)
         dataset = _train(folder, record, dataset, words, beginning, wish)
-        begun = _of_seeds(dataset, _differences(dataset, words, metric, step), beginning)
+        begun, _ = _parted(dataset, words, metric, at, beginning)
         if _has_spread(begun) or len(beginning) >= wish.budget:
             break
         beginning = stages.with_more(beginning, min(2 * len(beginning), wish.budget))
         _tell(wish, f"no two differences of the first stage differ: going on to {len(beginning):,} seeds in it")
     num_seeds = _num_seeds(begun, wish)
-    dataset = _train(folder, record, dataset, words, stages.with_more(beginning, num_seeds), wish)
-    return _judged(folder, dataset, words, metric, step, margin)
+    return _train(folder, record, dataset, words, stages.with_more(beginning, num_seeds), wish)
 
 
 def _judged(
     folder: Path, dataset: Any, words: tuple[str, str], metric: str, at: int | None, margin: float | None
 ) -> "Contrast":
-    """What the seeds say of two arms: by the first stage that the folder keeps, if it keeps one."""
+    """What the seeds say of two arms: by the first stage that the folder keeps, if all of one was run."""
     import numpy as np
 
     from jaxexp import comparisons, stages
     from jaxexp.comparisons import arms
 
     found = comparisons.compare(dataset, *words, metric, at, margin=margin)
-    pairs = arms.matched(dataset, *words)
-    kept = stages.of_arms(folder, dataset, pairs)
-    if kept is None or np.isin(dataset["seed"].values, kept.seeds).sum() < 2:
+    kept = stages.of_arms(folder, dataset, arms.matched(dataset, *words))
+    if kept is None:
         return found
-    differences = _differences(dataset, words, metric, found.at)
-    begun = _of_seeds(dataset, differences, kept.seeds)
-    later = comparisons.were_run(dataset, pairs) & ~np.isin(dataset["seed"].values, kept.seeds)
-    return comparisons.staged(found, np.concatenate([begun, differences[later]]), len(begun))
+    begun, later = _parted(dataset, words, metric, found.at, kept.seeds)
+    if len(begun) < len(kept.seeds):
+        return found
+    return comparisons.staged(found, np.concatenate([begun, later]), len(begun))
 
 
-def _of_seeds(dataset: Any, differences: Any, seeds: list[int]) -> Any:
-    """The differences of some seeds, of those that are there."""
+def _parted(dataset: Any, words: tuple[str, str], metric: str, at: int, first: list[int]) -> tuple[Any, Any]:
+    """First arm minus second at the seeds that were run, those of the first stage and the others; NaN is no pair."""
     import numpy as np
 
-    return differences[np.isin(dataset["seed"].values, seeds)]
+    from jaxexp import comparisons
+    from jaxexp.comparisons import arms
+
+    pairs = arms.matched(dataset, *words)
+    one, other = comparisons.paired_scores(dataset, pairs, metric, at)
+    ran, is_first = comparisons.were_run(dataset, pairs), np.isin(dataset["seed"].values, first)
+    return (one - other)[ran & is_first], (one - other)[ran & ~is_first]
 
 
 def _has_spread(differences: Any) -> bool:
@@ -291,15 +325,6 @@ def _tell(wish: _Wish, text: str) -> None:
 
     if not wish.quiet:
         display.err.print(text, markup=False)
-
-
-def _differences(dataset: Any, words: tuple[str, str], metric: str, at: int) -> Any:
-    """First arm minus second [seed], NaN where there is no pair."""
-    from jaxexp import comparisons
-    from jaxexp.comparisons import arms
-
-    one, other = comparisons.paired_scores(dataset, arms.matched(dataset, *words), metric, at)
-    return one - other
 
 
 def _num_seeds(differences: Any, wish: _Wish) -> int:

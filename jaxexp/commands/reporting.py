@@ -174,13 +174,21 @@ def _plotted(folder: Path, kind: str | None, metric: str | None) -> list[Path]:
 
 
 def check(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
-    """Judge the claims of a run's experiment: holds, refuted or not shown. Exit code 3 where one is refuted."""
+    """Judge the claims of a run's experiment: holds, refuted or not shown. Exit code 3 where one is refuted.
+
+    A claim whose estimate fails is not shown, and an error after all verdicts: exit code 2.
+    """
     with errors(as_json):
         folder = catalog.run_folder(name, out, label)
         from jaxexp import display, recorded, report, results, statistics, store, worker
 
         dataset = results.whole_seeds(worker.load(folder))
-        found = statistics.check(recorded.study(store.record(folder)), dataset)
+        try:
+            found = statistics.check(recorded.study(store.record(folder)), dataset)
+        except statistics.ClaimsError as problem:
+            if not as_json:
+                display.verdicts(problem.verdicts)
+            raise
         if as_json:
             display.json_document(report.plain(found))
         else:

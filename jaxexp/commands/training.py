@@ -32,6 +32,7 @@ from jaxexp.errors import StudyError
 
 if TYPE_CHECKING:
     from jaxexp.jobs import Job
+    from jaxexp.report import Report
 
 
 def list_experiments(as_json: Json = False) -> None:
@@ -160,10 +161,18 @@ def run(
 
 
 def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool) -> None:
-    from jaxexp import display, report, tables, worker
+    from jaxexp import display, report, statistics, tables, worker
+    from jaxexp.results import NOT_FINITE
 
-    made = report.write(folder, study, worker.collect(job))
-    computed = job.plan.num_runs - job.num_done
+    dataset, computed = worker.collect(job), job.plan.num_runs - job.num_done
+    try:
+        made = report.write(folder, study, dataset)
+    except statistics.ClaimsError as problem:
+        if not as_json:  # what was trained is shown, and the error is the last that is said
+            num_diverged = int((dataset["status"].values == NOT_FINITE).sum())
+            rows = tables.rows(dataset, shown=tables.headline(dataset))
+            _print_report(folder, report.Report(rows, problem.verdicts, [], num_diverged), computed, seconds)
+        raise
     if as_json:
         document = {
             "folder": folder, "runs": job.plan.num_runs, "computed": computed, "diverged": made.num_diverged,
@@ -172,6 +181,12 @@ def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool)
         }  # fmt: skip
         display.json_document(document)
         return
+    _print_report(folder, made, computed, seconds)
+
+
+def _print_report(folder: Path, made: "Report", computed: int, seconds: float) -> None:
+    from jaxexp import display, tables
+
     total = len(made.rows)
     display.table(*tables.cells(made.rows[:30]), total, f"jaxexp table {shlex.quote(str(folder))} --limit {total}")
     display.out.print(f"{computed:,} runs computed in {display.duration(seconds)}, {made.num_diverged} diverged")

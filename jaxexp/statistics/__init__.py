@@ -24,6 +24,7 @@ from jaxexp.statistics._two_stages import two_stage_interval as two_stage_interv
 from jaxexp.statistics._verdicts import HOLDS as HOLDS
 from jaxexp.statistics._verdicts import NOT_SHOWN as NOT_SHOWN
 from jaxexp.statistics._verdicts import REFUTED as REFUTED
+from jaxexp.statistics._verdicts import ClaimsError as ClaimsError
 from jaxexp.statistics._verdicts import Verdict as Verdict
 from jaxexp.statistics._verdicts import check as check
 from jaxexp.statistics._verdicts import per_seed as per_seed

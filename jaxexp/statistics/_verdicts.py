@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxexp.errors import StudyError
+from jaxexp.results import NOT_FINITE, NOT_RUN
 from jaxexp.statistics._comparisons import holm
 from jaxexp.statistics._evidence import p_value
 from jaxexp.statistics._intervals import INTERVALS, Estimate
@@ -23,8 +24,9 @@ class Verdict(NamedTuple):
         statistic: What the estimate is: `mean`, `median`, `iqm`, `share` or `constant`.
         p: Of the verdict to which the estimate points, adjusted for the number of the study's claims; 1 where a seed is
             excluded.
-        reason: Why a claim is not shown however many the seeds are, and what to claim instead: seeds are excluded, a
-            mean of seeds that all agree, a constant of seeds that do not. Empty elsewhere.
+        reason: Why a claim is not shown however many the seeds are, and what to claim instead: seeds are excluded, its
+            trial is not there, its estimate fails, a mean of seeds that all agree, a constant of seeds that do not.
+            Empty elsewhere.
     """
 
     statement: str
@@ -33,6 +35,18 @@ class Verdict(NamedTuple):
     statistic: str = "mean"
     p: float = 1.0
     reason: str = ""
+
+
+class ClaimsError(StudyError):
+    """An estimate of a claim fails. The claim is not shown, and the others are judged as they are.
+
+    Attributes:
+        verdicts: Of all claims of the study; the reason of one that fails says why.
+    """
+
+    def __init__(self, told: str, verdicts: list[Verdict]) -> None:
+        super().__init__(told)
+        self.verdicts = verdicts
 
 
 def check(study: Study, dataset: Any) -> list[Verdict]:
@@ -49,7 +63,7 @@ def check(study: Study, dataset: Any) -> list[Verdict]:
         dataset: Its results.
 
     Raises:
-        StudyError: If a claim's estimate gives anything but one number a seed, or fails.
+        ClaimsError: If a claim's estimate gives anything but one number a seed, or fails; it has all verdicts.
 
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6(2); that a
     direction is decided as well: Shaffer (1980), "Control of directional errors with stagewise multiple test
@@ -67,10 +81,21 @@ def check(study: Study, dataset: Any) -> list[Verdict]:
         >>> [(found.verdict, found.p) for found in check(made, jx.run(made))]
         [('holds', 0.0)]
     """
-    alone = [_alone(claim, dataset) for claim in study.claims]
+    alone, failures = [], []
+    for claim in study.claims:
+        try:
+            alone.append(_alone(claim, dataset))
+        except StudyError as problem:
+            named = repr(claim.statement) in str(problem)
+            failures.append(str(problem) if named else f"the claim {claim.statement!r}: {problem}")
+            nothing = Estimate(float("nan"), -float("inf"), float("inf"), 0, 0)
+            alone.append(Verdict(claim.statement, NOT_SHOWN, nothing, claim.statistic, reason=str(problem)))
     adjusted = holm([verdict.p for verdict in alone])
     judged = zip(study.claims, alone, adjusted, strict=True)
-    return [_with_others(verdict, p, claim.confidence) for claim, verdict, p in judged]
+    verdicts = [_with_others(verdict, p, claim.confidence) for claim, verdict, p in judged]
+    if failures:
+        raise ClaimsError("; ".join(failures), verdicts)
+    return verdicts
 
 
 def _alone(claim: Claim, dataset: Any) -> Verdict:
@@ -83,18 +108,34 @@ def _alone(claim: Claim, dataset: Any) -> Verdict:
     apart = estimate.high <= low or estimate.low >= high
     verdict = NOT_SHOWN if estimate.excluded else HOLDS if inside else REFUTED if apart else NOT_SHOWN
     p = 1.0 if estimate.excluded else p_value(values, holds, claim.statistic)
-    reason = _reason(values, estimate, claim.statistic) if verdict == NOT_SHOWN else ""
+    reason = ""
+    if verdict == NOT_SHOWN:
+        reason = _lacking(claim, dataset, estimate) if estimate.excluded else _reason(values, estimate, claim.statistic)
     return Verdict(claim.statement, verdict, estimate, claim.statistic, p, reason)
+
+
+def _lacking(claim: Claim, dataset: Any, estimate: Estimate) -> str:
+    """Why seeds have no finite number: not by that, but by the trials that are there and the status of their runs."""
+    if not estimate.n:
+        try:
+            claim.estimate(dataset.assign_attrs(absent="refuse"))  # as `estimates.trial` reads it
+        except StudyError as problem:
+            return str(problem)
+    told = f"{estimate.excluded} of {estimate.excluded + estimate.n} seeds have no finite number"
+    status = dataset["status"].values if "status" in dataset else np.asarray(NOT_FINITE)
+    if not_run := int((status == NOT_RUN).sum()):
+        return f"{told}, and {not_run:,} runs are not done: `jaxexp run` goes on where it stopped"
+    if not (status == NOT_FINITE).any():
+        return f"{told}, though no run diverged: a trial or step was not trained, or the estimate itself is not finite"
+    return (
+        f"{told}, and the others are no fair sample: train so that none diverges, or claim a share of seeds (jx.share) "
+        "by a number that is finite at every one"
+    )
 
 
 def _reason(values: np.ndarray, estimate: Estimate, statistic: str) -> str:
     """Why a claim is not shown, and what to type, where more seeds of the same kind would not help."""
     kept = values[np.isfinite(values)]
-    if estimate.excluded:
-        return (
-            f"{estimate.excluded} of {values.size} seeds have no finite number, and the others are no fair sample: "
-            "train so that none diverges, or claim a share of seeds (jx.share) by a number that is finite at every one"
-        )
     if kept.size < 2 or np.isfinite(estimate.low):
         return ""
     if statistic in ("mean", "iqm") and (kept == kept[0]).all():

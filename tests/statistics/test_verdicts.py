@@ -9,7 +9,7 @@ from scipy import stats
 
 import jaxexp as jx
 from jaxexp.errors import StudyError
-from jaxexp.statistics import HOLDS, INTERVALS, NOT_SHOWN, REFUTED, check, holm, p_value
+from jaxexp.statistics import HOLDS, INTERVALS, NOT_SHOWN, REFUTED, ClaimsError, check, holm, p_value
 from jaxexp.study import Interval
 
 
@@ -89,10 +89,92 @@ def test_some_of_the_seeds_may_judge_what_the_others_chose():
     assert "1 of 4 seeds have no finite number" in whole.reason
 
 
+@jx.config
+class Config:
+    rate: float = 0.1
+    hidden: int = 8
+
+
+def trained(status):
+    """Results of three trials and two seeds with the status that is given, and what is NaN where it is not 0."""
+    status = np.asarray(status, np.int8)
+    return xarray.Dataset(
+        {
+            "y": (("trial", "seed", "eval_step"), np.where(status == 0, [0.5, 0.6], np.nan)[..., None] * [1, 1]),
+            "status": (("trial", "seed"), status),
+            "status_step": (("trial", "seed"), np.full(status.shape, -1, np.int32)),
+        },
+        coords={
+            "seed": [0, 1],
+            "eval_step": [0, 10],
+            "rate": ("trial", [0.1, 0.2, 0.1]),
+            "hidden": ("trial", [8, 8, 4]),
+        },
+    )
+
+
+OK, DIVERGED, NOT_RUN = [[0, 0]] * 3, [[0, 1], [0, 0], [0, 0]], [[3, 3], [0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("config", "at", "status", "reason"),
+    [
+        (
+            Config(hidden=100),
+            None,
+            DIVERGED,
+            "no trial has hidden=100: it was not trained here; train it too, `jaxexp run",
+        ),
+        (Config(rate=0.3, hidden=1), None, OK, "no trial has rate=0.3, hidden=1: it was not trained here"),
+        (Config(rate=0.2, hidden=4), None, OK, "no trial has rate=0.2, hidden=4 together: it was not trained here"),
+        (Config(), 7, OK, "y was not measured at step 7 here: the last of 2 is 10"),
+        (Config(), None, NOT_RUN, "the trial with rate=0.1, hidden=8 was not run: `jaxexp run` goes on"),
+        (Config(), None, DIVERGED, "1 of 2 seeds have no finite number, and the others are no fair sample"),
+        (Config(), None, [[0, 3], [0, 0], [0, 3]], "1 of 2 seeds have no finite number, and 2 runs are not done"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["measured", "share", "own"])
+def test_what_was_not_trained_is_no_seed_that_diverged(config, at, status, reason, kind):
+    estimate = jx.measured("y", config, at)
+    if kind == "share":
+        estimate = jx.share(jx.difference(estimate, jx.measured("y", Config(rate=0.2))), jx.above(0))
+    if kind == "own" and at is None:
+        estimate = lambda results: jx.trial(results.sel(seed=[0, 1]), config).y.max("eval_step")  # noqa: E731
+    statistic = "share" if kind == "share" else "mean"
+    (found,) = check(study(jx.Claim("it learns", estimate, jx.above(0), statistic=statistic)), trained(status))
+    assert (found.verdict, found.p) == (NOT_SHOWN, 1.0)
+    assert found.reason.startswith(reason)
+
+
+def test_an_estimate_that_is_not_finite_itself_is_no_run_that_diverged():
+    own = jx.Claim(
+        "it learns",
+        lambda results: jx.measured("y", Config())(results).where(xarray.DataArray([True, False], dims="seed")),
+        jx.above(0),
+    )
+    (found,) = check(study(own), trained(OK))
+    assert found.reason.startswith("1 of 2 seeds have no finite number, though no run diverged: ")
+
+
 def test_a_claim_that_fails_is_named():
     broken = jx.Claim("it learns", lambda results: results["loss"], jx.above(0))
     with pytest.raises(StudyError, match="the claim 'it learns' cannot be estimated: KeyError"):
         check(study(broken), dataset([1.0, 1.1]))
+
+
+def test_a_claim_that_fails_is_not_shown_counts_and_hides_no_other():
+    broken = jx.Claim("it learns", lambda results: results["loss"], jx.above(0))
+    no_share = claim(jx.above(0.5), statistic="share")
+    results = dataset([1.0, 1.1, 0.9])
+    told = r"'it learns' cannot be estimated: KeyError.*; the claim 'it learns': a share is"
+    with pytest.raises(ClaimsError, match=told) as one:
+        check(study(broken, claim(jx.above(0)), no_share), results)
+    first, second, third = one.value.verdicts
+    (alone,) = check(study(claim(jx.above(0))), results)
+    assert (first.verdict, first.p, first.estimate.n, np.isnan(first.estimate.mean)) == (NOT_SHOWN, 1.0, 0, True)
+    assert "cannot be estimated: KeyError" in first.reason
+    assert (second.verdict, second.estimate, second.p) == (HOLDS, alone.estimate, pytest.approx(3 * alone.p))
+    assert (third.verdict, third.reason[:10]) == (NOT_SHOWN, "a share is")
 
 
 def test_an_empty_interval_is_refused():
