@@ -41,8 +41,8 @@ def write(folder: Path, study: Study, dataset: Any) -> Report:
         StoreError: If the folder cannot be written.
         StudyError: If a claim estimates anything but one number a seed.
     """
-    verdicts = statistics.check(study, dataset)
     files.write(folder / "summary.csv", tables.to_csv(tables.rows(dataset)).encode())
+    verdicts = statistics.check(study, dataset)
     files.write(folder / "claims.json", files.json_text(plain(verdicts)).encode())
     kept = {f"{number:02d}": statistics.per_seed(claim, dataset) for number, claim in enumerate(study.claims)}
     arrays = {name: values.values for name, values in kept.items()}
