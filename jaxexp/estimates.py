@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxexp import configs
 from jaxexp.errors import StudyError, suggestion
 from jaxexp.results import NOT_RUN, OK
 from jaxexp.study import Interval
@@ -67,11 +68,13 @@ def _absent(wanted: Mapping[str, Any], matches: Mapping[str, np.ndarray], known:
 
 
 def _equal(values: np.ndarray, wanted: Any) -> np.ndarray:
-    if isinstance(wanted, float):
-        return np.isclose(values.astype(np.float64), wanted, rtol=1e-9, atol=0)
-    if isinstance(wanted, (bool, int)):
-        return values == wanted
-    return values.astype(str) == str(wanted)
+    if values.dtype.kind not in "biuf" or not isinstance(wanted, (bool, int, float)):
+        return values.astype(str) == configs.text_of(wanted)
+    return (
+        np.isclose(values.astype(np.float64), wanted, rtol=1e-9, atol=0)
+        if isinstance(wanted, float)
+        else values == wanted
+    )
 
 
 def measured(metric: str, config: Any, at: int | None = None) -> Callable[[Any], Any]:

@@ -41,6 +41,23 @@ def test_a_trial_is_found_by_its_whole_config():
     assert jx.trial(dataset(), Config(rate=0.3)).loss.values.tolist() == [[200.0, 201.0], [210.0, 211.0]]
 
 
+def test_a_trial_of_values_that_are_no_numbers_is_found_in_memory_and_in_a_folder(tmp_path):
+    @jx.config
+    class Mixed:
+        note: str | int | None = None
+        sizes: tuple[int, ...] = (1,)
+
+    def train(key, config):
+        return {"y": 1.0 * len(config.sizes) + 10.0 * (config.note == 3) + 100.0 * (config.note is None)}
+
+    sweep = jx.grid(note=(None, "x", 3), sizes=((4, 4), (3,)))
+    study = jx.Study(experiment=jx.from_train(train), config=Mixed(), sweep=sweep, seeds=1)
+    jx.run(study, tmp_path)
+    for found in (jx.run(study), jx.load(tmp_path)):
+        for note, sizes, y in ((None, (4, 4), 102), (None, (3,), 101), ("x", (3,), 1), (3, (4, 4), 12)):
+            assert jx.trial(found, Mixed(note=note, sizes=sizes))["y"].values.item() == y
+
+
 @pytest.mark.parametrize("config", [Config(rate=0.2), Config(start="twos"), Config(width=9)])
 def test_a_trial_that_was_not_run_is_nan_at_every_seed(config):
     found = jx.measured("loss", config)(dataset())
