@@ -41,7 +41,7 @@ def test_reproduce_says_identical_and_keeps_a_record(place):
     assert (place / told["record"]).is_file()
     changed = jaxexp(place, "reproduce", "walks", "rate=0.11", "--quiet")
     assert changed.returncode == 2  # no run of that rate to compare with
-    assert "neither claims nor results" in changed.stderr
+    assert "rate=0.11: results/walks/default has no such trial" in changed.stderr
     longer = jaxexp(place, "reproduce", "walks", "num_steps=30", "evaluate_every=10", "--quiet")
     assert longer.returncode == 0, "the evaluation after 30 steps is the recorded one"
 
