@@ -33,6 +33,7 @@ def check_record(found: Mapping[str, Any]) -> None:
     _require(_texts(found.get("words") or []), "words")
     _require(isinstance(found.get("path") or "", str), "path")
     _require(isinstance(found.get("source") or "", str), "source")
+    _require(isinstance(found.get("fields", {}), dict), "fields")
     _require(found.get("samples") is None or _count(found["samples"]), "samples")
 
 

@@ -70,7 +70,7 @@ def test_sigterm_ends_within_ten_seconds_and_changes_no_byte(tmp_path, workers, 
     folder = prepared(tmp_path / "stopped", num_steps)
     process = started(folder, workers)
     wait_until(lambda: len(chunks(folder)) >= 1 and claimed(folder) >= workers)
-    time.sleep(1)
+    time.sleep(0.4)  # into the middle of a batch: at its end there is nothing to checkpoint
     began = time.monotonic()
     process.terminate()
     process.wait(timeout=60)
@@ -134,8 +134,10 @@ def test_a_signal_is_heard_where_nobody_reads_what_is_said(tmp_path, number):
     wait_until(lambda: claimed(folder) >= 1)
     time.sleep(2)
     assert process.stdout is not None
+    process.send_signal(signal.SIGSTOP)  # or it could notice that nobody reads before the signal comes
     process.stdout.close()
     process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
     assert process.wait(timeout=60) == 128 + number
     assert list((folder / FOLDER / "checkpoints").glob("[0-9]*.npz"))
     assert claimed(folder) == 0
