@@ -350,6 +350,8 @@ def test_compare_until_trains_the_two_arms_alone_and_the_same_command_again_noth
     again = invoked(*words)
     assert sorted((run / "chunks").iterdir()) == before
     assert again.stdout == done.stdout
+    invoked("report", "jump", of=cli.app)
+    assert "added seeds to two arms by what it saw" in (run / "report.html").read_text()
 
 
 def test_the_first_stage_of_two_arms_is_kept_and_used_again(folder):

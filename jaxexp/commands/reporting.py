@@ -90,7 +90,7 @@ def _followed(folder: Path, metric: str | None, by: str | None) -> tuple[Path, i
 
 def _written(folder: Path, metric: str | None, by: str | None, refresh: int | None) -> tuple[Path, int]:
     """Writes the page as the run is now, to be read again every few seconds or not; returns it and the runs left."""
-    from jaxexp import results, tables, worker
+    from jaxexp import results, stages, tables, worker
     from jaxexp.figures import levels
     from jaxexp.pages import page
 
@@ -98,6 +98,11 @@ def _written(folder: Path, metric: str | None, by: str | None, refresh: int | No
     shares = _shares(dataset, levels.known_metric(dataset, metric)) if tables.metrics(dataset) else None
     left = int((dataset["status"].values == results.NOT_RUN).sum())
     study, notes = _study(folder)
+    if stages.known(folder):
+        notes.append(
+            "`jaxexp compare --until` added seeds to two arms by what it saw. The intervals on this page take no account "
+            "of that; `jaxexp compare RUN A B` gives the right one of their difference."
+        )
     subject = page.subject(folder, dataset, study=study, notes=notes, metric=metric, by=by, shares=shares)
     return page.write(folder, subject, refresh if left else None), left
 
