@@ -100,7 +100,7 @@ def _written(folder: Path, metric: str | None, by: str | None, refresh: int | No
     study, notes = _study(folder)
     if stages.known(folder):
         notes.append(
-            "`jaxexp compare --until` added seeds to two arms by what it saw. The intervals on this page take no account "
+            "`jaxexp compare --until` added seeds to two arms by what it saw. Intervals on this page take no account "
             "of that; `jaxexp compare RUN A B` gives the right one of their difference."
         )
     subject = page.subject(folder, dataset, study=study, notes=notes, metric=metric, by=by, shares=shares)
