@@ -20,7 +20,7 @@ from jaxexp.errors import OutOfMemoryError
 from jaxexp.plans import Batch, Group, Plan
 from jaxexp.program import NEVER, Clock, Lowered, Progress, Shape, Tiles
 from jaxexp.results import NOT_FINITE, OK, Result, joined
-from jaxexp.signature import RUN, SHARED
+from jaxexp.signature import SEED, SHARED
 
 _SEGMENT_SECONDS = 0.2
 _FIRST_TILE_STEPS = 8
@@ -362,8 +362,5 @@ def _result(
 def _widened(group: Group, plan: Plan, leaves: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """The state's leaves with both lane axes [K, S, T, ...], also those that many runs share."""
     for leaf, owner in zip(leaves, group.signature.owners, strict=True):
-        if owner == RUN:
-            yield leaf
-            continue
-        wide = leaf[:, None, None] if owner == SHARED else leaf[:, :, None]
+        wide = leaf[:, None, None] if owner == SHARED else leaf[:, :, None] if owner == SEED else leaf
         yield np.broadcast_to(wide, (len(leaf), plan.tile.seeds, plan.tile.trials, *wide.shape[3:]))

@@ -70,11 +70,9 @@ def _absent(wanted: Mapping[str, Any], matches: Mapping[str, np.ndarray], known:
 def _equal(values: np.ndarray, wanted: Any) -> np.ndarray:
     if values.dtype.kind not in "biuf" or not isinstance(wanted, (bool, int, float)):
         return values.astype(str) == configs.text_of(wanted)
-    return (
-        np.isclose(values.astype(np.float64), wanted, rtol=1e-9, atol=0)
-        if isinstance(wanted, float)
-        else values == wanted
-    )
+    if isinstance(wanted, float):
+        return np.isclose(values.astype(np.float64), wanted, rtol=1e-9, atol=0)
+    return values == wanted
 
 
 def measured(metric: str, config: Any, at: int | None = None) -> Callable[[Any], Any]:
