@@ -365,4 +365,8 @@ def checkpointed(folder: Path) -> set[str]:
 
 
 def _checkpoints(folder: Path, digest: str, batch: str) -> list[Path]:
-    return sorted((folder / "checkpoints").glob(f"{batch}-{digest}-*.npz"))
+    own = f"{batch}-{digest}-"
+    with contextlib.suppress(FileNotFoundError):  # and no glob: it would compile a pattern for each batch
+        there = (folder / "checkpoints").iterdir()
+        return sorted(path for path in there if path.name.startswith(own) and path.suffix == ".npz")
+    return []
