@@ -54,6 +54,16 @@ def known(folder: Path) -> dict[str, Stage]:
         ) from problem
 
 
+def note(folder: Path) -> str | None:
+    """Returns what a reader of intervals over a run's seeds should know of how many there are; None where nothing."""
+    if not known(folder):
+        return None
+    return (
+        "`jaxexp compare --until` added seeds to two arms by what it saw. These intervals take no account of that; "
+        "`jaxexp compare RUN A B` gives the right one of their difference."
+    )
+
+
 def of_arms(folder: Path, dataset: Any, pairs: Sequence[tuple[int, int]]) -> Stage | None:
     """Returns the first stage of two arms, in either order; None where the folder keeps none.
 

@@ -351,7 +351,11 @@ def test_compare_until_trains_the_two_arms_alone_and_the_same_command_again_noth
     assert sorted((run / "chunks").iterdir()) == before
     assert again.stdout == done.stdout
     invoked("report", "jump", of=cli.app)
-    assert "added seeds to two arms by what it saw" in (run / "report.html").read_text()
+    told = "added seeds to two arms by what it saw"
+    assert told in (run / "report.html").read_text()
+    assert told in " ".join(invoked("table", "jump", of=cli.app).stdout.split())
+    assert told not in invoked("table", "jump", "--csv", of=cli.app).stdout
+    assert told in invoked("plot", "jump", "--kind", "curves", of=cli.app).stderr
 
 
 def test_the_first_stage_of_two_arms_is_kept_and_used_again(folder):

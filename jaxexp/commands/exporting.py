@@ -48,7 +48,7 @@ def table(
         if as_csv + as_markdown + as_json > 1:
             raise StudyError("--csv, --markdown and --json are three formats: choose one")
         folder = catalog.run_folder(name, out, label)
-        from jaxexp import display, tables, worker
+        from jaxexp import display, stages, tables, worker
 
         dataset = worker.load(folder)
         fields = [field for text in group_by or () for field in text.split(",") if field]
@@ -67,6 +67,8 @@ def table(
             display.table(*tables.cells(rows), total, f"--limit {total}")
             if by is not None and not fields:
                 _print_judged_apart(dataset, by, at)
+            if note := stages.note(folder):
+                display.out.print(note, markup=False)
 
 
 def _print_judged_apart(dataset: Any, by: str, at: int | None) -> None:

@@ -98,11 +98,7 @@ def _written(folder: Path, metric: str | None, by: str | None, refresh: int | No
     shares = _shares(dataset, levels.known_metric(dataset, metric)) if tables.metrics(dataset) else None
     left = int((dataset["status"].values == results.NOT_RUN).sum())
     study, notes = _study(folder)
-    if stages.known(folder):
-        notes.append(
-            "`jaxexp compare --until` added seeds to two arms by what it saw. Intervals on this page take no account "
-            "of that; `jaxexp compare RUN A B` gives the right one of their difference."
-        )
+    notes += filter(None, [stages.note(folder)])
     subject = page.subject(folder, dataset, study=study, notes=notes, metric=metric, by=by, shares=shares)
     return page.write(folder, subject, refresh if left else None), left
 
@@ -153,7 +149,7 @@ def plot(
     """Draw a run's figures: those of its experiment, or one of a kind that any results have."""
     with errors(as_json):
         folder = catalog.run_folder(name, out, label)
-        from jaxexp import display, figures
+        from jaxexp import display, figures, stages
 
         _check_results(folder)
         if kind is not None and kind not in figures.KINDS:
@@ -163,6 +159,8 @@ def plot(
             display.json_document({"figures": saved})
         else:
             display.out.print(*saved, sep="\n", markup=False)
+            if note := stages.note(folder):
+                display.err.print(note, markup=False)
 
 
 def _plotted(folder: Path, kind: str | None, metric: str | None) -> list[Path]:
