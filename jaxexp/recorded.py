@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxexp import catalog, configs, earlier, overrides, plans, store
 from jaxexp import study as studies
-from jaxexp.errors import StoreError
+from jaxexp.errors import StoreError, StudyError
 from jaxexp.jobs import Source
 from jaxexp.launch import Order
 from jaxexp.plans import Plan
@@ -29,7 +29,7 @@ def order(record: Mapping[str, Any], seeds: int | None = None, words: Sequence[s
     Raises:
         StudyError: If its experiment cannot be found.
     """
-    path = str(catalog.path_of(record.get("path") or record["experiment"]))
+    path = str(_path(record))
     full, samples = bool(record.get("full")), record.get("samples")
     said = _merged(record.get("words") or (), words)
     if seeds is not None:
@@ -37,6 +37,17 @@ def order(record: Mapping[str, Any], seeds: int | None = None, words: Sequence[s
         # A single number would mean how many.
         said = _merged(said, [f"seeds={','.join(map(str, first))}" if len(first) > 1 else f"seeds=0:{first[0] + 1}"])
     return Order(path, full, said, samples)
+
+
+def _path(record: Mapping[str, Any]) -> Path:
+    try:
+        return catalog.path_of(record.get("path") or record["experiment"])
+    except StudyError as problem:
+        if not record.get("source"):
+            raise
+        raise StudyError(
+            f"{problem}: the run was made with a file that is gone; its text is in the run's run.json, as `source`"
+        ) from problem
 
 
 def _merged(words: Sequence[str], later: Sequence[str]) -> list[str]:

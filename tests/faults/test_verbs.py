@@ -63,6 +63,16 @@ def test_replay_says_identical(place):
     assert (none.returncode, "its table has the trials 0 to 2 and seeds from 0 to 3" in none.stderr) == (2, True)
 
 
+def test_a_run_whose_file_is_gone_says_where_its_text_is(place):
+    path = place / "experiments" / "walks.py"
+    aside = path.rename(place / "walks.txt")
+    done = jaxexp(place, "replay", "results/walks/default", "--trial", "2", "--seed", "3")
+    aside.rename(path)
+    assert (done.returncode, "its text is in the run's run.json" in done.stderr) == (2, True)
+    record = json.loads((place / "results" / "walks" / "default" / "run.json").read_text())
+    assert record["source"] == path.read_text()
+
+
 def test_doctor_finds_a_damaged_file_and_run_does_it_anew(place):
     assert jaxexp(place, "doctor", "walks").returncode == 0
     path = next((place / "results" / "walks" / "default" / "chunks").glob("*.npz"))
