@@ -249,8 +249,11 @@ def test_a_forest_of_many_trials_is_of_some_of_them_and_says_so():
     pytest.importorskip("sklearn")
     assert "of 80 trials, which" in importance.shares(sampled(), "y").method  # and imports optuna
     began = time.process_time()
+    importance.shares(sampled(300), "y")
+    of_few = time.process_time() - began
+    began = time.process_time()
     found = importance.shares(many := sampled(100_000), "y")
-    assert time.process_time() - began < 6
+    assert time.process_time() - began < 2 * of_few
     assert "of 300 of 100,000 trials, which are no full grid" in found.method
     assert found.num_trials == 300
     of_rate, of_momentum = (4 / 12**0.5) ** 2, 1.5**2 / 12

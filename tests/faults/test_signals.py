@@ -30,6 +30,14 @@ study = studies.walk(8, 4, num_steps=NUM_STEPS, side=220)
 '''
 
 
+@pytest.fixture(autouse=True)
+def hang_ups_are_heard():
+    """Where the tests themselves run under nohup, processes would inherit that they are not."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def prepared(folder: Path, num_steps: int) -> Path:
     (folder / "experiments").mkdir(parents=True)
     (folder / "experiments" / "walks.py").write_text(EXPERIMENT.replace("NUM_STEPS", str(num_steps)))
