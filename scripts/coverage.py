@@ -68,7 +68,8 @@ def bootstrap(statistic: Callable[..., np.ndarray], values: np.ndarray) -> tuple
 
     Source: Efron (1979), "Bootstrap methods: another look at the jackknife", Annals of Statistics 7(1).
     """
-    chosen = generator("bootstrap", values.tobytes()).integers(values.size, size=(RESAMPLES, values.size))
+    seed = values.astype(np.float32).tobytes()  # the last bits of exp differ from CPU to CPU
+    chosen = generator("bootstrap", seed).integers(values.size, size=(RESAMPLES, values.size))
     low, high = np.quantile(statistic(values[chosen], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(statistic(values, axis=0)), float(low), float(high)
 
