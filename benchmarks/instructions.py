@@ -92,12 +92,18 @@ def counts() -> dict[str, int]:
                 queue.done(batch)
             queue.close()
 
+        def look() -> None:
+            for batch in batches:
+                store.read_checkpoint(folder, large.digest, batch.name)
+                store.remove_checkpoints(folder, large.digest, batch.name)
+
         return {
             "the batches of 10^6 runs": counted(lambda: list(plans.batches(large))),
             "the summary of 10^6 runs": counted(lambda: plans.summary(large)),
             f"writing {NUM_CHUNKS} chunks": counted(write),
             f"reading {NUM_CHUNKS} chunks": counted(lambda: list(store.results(folder, large.digest))),
             f"claiming {NUM_CHUNKS} batches": counted(take),
+            f"looking for checkpoints of {NUM_CHUNKS} batches": counted(look),
         }
 
 
