@@ -128,7 +128,7 @@ def picture(dataset):
 
 
 printed, forty_nine = jx.cases({"start": "printed"}, {"start": "printed_points"}), jx.between(0.485, 0.495)
-tiny = jx.below(2e-6)  # how large roundings are on average is another number on another processor
+tiny = jx.below(2e-6)  # how large roundings are on average depends on processor and version
 net = Config(hidden_units=100)
 study = jx.Study(
     experiment=jx.Experiment(init, step, evaluate),
