@@ -100,7 +100,7 @@ class Compiled:
 
 def lower(plan: Plan, group: int) -> Lowered:
     """Returns a group's program, traced and lowered but not compiled."""
-    return programs.lower(plan.study.experiment, plan.groups[group], shape_of(plan, group))
+    return programs.lower(plan.groups[group], shape_of(plan, group))
 
 
 def shape_of(plan: Plan, group: int) -> Shape:

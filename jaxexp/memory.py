@@ -40,7 +40,7 @@ def predicted(plan: Plan, group: int) -> Memory:
     def measured(width: int) -> int:
         tile = Tile(plan.tile.trials, width) if by_seeds else Tile(width, plan.tile.seeds)
         narrow = shape._replace(tile=tile)
-        return engine.num_bytes(programs.lower(plan.study.experiment, plan.groups[group], narrow).compile())
+        return engine.num_bytes(programs.lower(plan.groups[group], narrow).compile())
 
     widest = max(plan.tile)
     narrow, wide = max(1, widest // 4), max(2, widest // 2)

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxexp import devices, trees
-from jaxexp.experiment import Experiment
+from jaxexp.errors import StudyError
 from jaxexp.plans import Group, Tile
-from jaxexp.signature import RUN, SHARED, Signature
+from jaxexp.signature import KEYS, RUN, SHARED, Signature, told
 
 LOG_SLOTS, FEW_LOG_SLOTS = 256, 8
 """Records of the step's metrics that one call can hold, and evaluations that it can make: runs with few need few."""
@@ -102,7 +102,7 @@ def key_stream(seed: Any, name: str) -> jax.Array:
         False
     """
     stream = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
-    return jax.random.fold_in(jax.random.key(jnp.asarray(seed, jnp.uint32), impl="threefry2x32"), np.uint32(stream))
+    return jax.random.fold_in(jax.random.key(jnp.asarray(seed, jnp.uint32), impl=KEYS), np.uint32(stream))
 
 
 def step_key(seed: Any, step: Any) -> jax.Array:
@@ -125,12 +125,20 @@ def shape_of(signature: Signature, tile: Tile, num_records: int) -> Shape:
     return Shape(tile, max(1, min(_MOST_TILES, _CALL_BYTES // max(1, tile_bytes))), num_slots)
 
 
-def lower(experiment: Experiment, group: Group, shape: Shape) -> Lowered:
-    """Returns the group's program, traced and lowered but not compiled."""
-    call = _call(experiment, group.config, group.signature, shape)
+def lower(group: Group, shape: Shape) -> Lowered:
+    """Returns the group's program, traced and lowered but not compiled.
+
+    Raises:
+        StudyError: If JAX cannot vectorise something in the experiment's functions over runs.
+    """
+    call = _call(group.signature, shape)
     data = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), group.data)
     clock = Clock(*[jax.ShapeDtypeStruct((), np.int32)] * 6)
-    traced = jax.jit(call).trace(blank(group.signature, shape), config_arrays(group.config, shape), data, clock)
+    try:
+        traced = jax.jit(call).trace(blank(group.signature, shape), config_arrays(group.config, shape), data, clock)
+    except Exception as problem:  # rules of operations for vmap may raise anything
+        why = told(problem, group.config)
+        raise StudyError(f"many runs cannot be trained at once, by jax.vmap: {why}") from problem
     lowered = traced.lower()
     names = (group.signature.step_metrics, group.signature.eval_metrics)
     return Lowered(lowered, shape, _fingerprint(lowered.as_text(), names, traced.jaxpr.consts))
@@ -182,9 +190,9 @@ def config_arrays(config: Any, shape: Shape) -> Tiles:
     return Tiles(np.zeros((shape.num_tiles, shape.tile.seeds), np.uint32), jax.tree.map(lane, config))
 
 
-def _call(experiment: Experiment, config: Any, signature: Signature, shape: Shape) -> Callable[..., Any]:
+def _call(signature: Signature, shape: Shape) -> Callable[..., Any]:
     """The function that is compiled: `(progress, tiles, data, clock) -> (progress, records)`."""
-    train_tile = _train_tile(experiment, signature, shape)
+    train_tile = _train_tile(signature, shape)
     names = (signature.step_metrics, signature.eval_metrics)
 
     def train_tiles(progress: Progress, tiles: Tiles, data: Any, clock: Clock) -> tuple[Progress, Records]:
@@ -199,9 +207,9 @@ def _call(experiment: Experiment, config: Any, signature: Signature, shape: Shap
     return train_tiles
 
 
-def _train_tile(experiment: Experiment, signature: Signature, shape: Shape) -> Callable[..., Any]:
+def _train_tile(signature: Signature, shape: Shape) -> Callable[..., Any]:
     """The function that trains one tile: as `_call`'s, without the leading axis of tiles."""
-    run_init, run_step, run_evaluate = _over_lanes(experiment, signature, shape.tile)
+    run_init, run_step, run_evaluate = _over_lanes(signature, shape.tile)
 
     def train_tile(progress: Progress, tiles: Tiles, data: Any, clock: Clock) -> tuple[Progress, Records]:
         leaves, first_bad = progress
@@ -244,9 +252,9 @@ def _train_tile(experiment: Experiment, signature: Signature, shape: Shape) -> C
     return train_tile
 
 
-def _over_lanes(experiment: Experiment, signature: Signature, tile: Tile) -> tuple[Any, Any, Any]:
+def _over_lanes(signature: Signature, tile: Tile) -> tuple[Any, Any, Any]:
     """The experiment's functions over a tile: vmap over seeds around vmap over configs, on flat states."""
-    structure = jax.tree.structure(signature.state)
+    experiment, structure = signature.traced, jax.tree.structure(signature.state)
     shapes = jax.tree.leaves(signature.state)
     outer = [None if owner == SHARED else 0 for owner in signature.owners]
     inner = [0 if owner == RUN else None for owner in signature.owners]

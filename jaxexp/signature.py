@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.extend import core
 
 from jaxexp import configs, trees
 from jaxexp.errors import JaxexpError, StudyError
+from jaxexp.experiment import Experiment
 from jaxexp.study import Study
 
 _NOT_CONCRETE = (
@@ -27,6 +29,9 @@ _NOT_CONCRETE = (
 _TAKEN = ("trial", "seed", "step", "eval_step", "status", "status_step")
 
 _MOST_BYTES = 2**40
+
+KEYS = "threefry2x32"
+"""The kind of the random keys that experiments get, whatever kind JAX makes when none is named."""
 
 SHARED, SEED, RUN = 0, 1, 2
 """Who owns a leaf of the state: all runs together, all trials of a seed together, or each run its own."""
@@ -43,6 +48,7 @@ class Signature(NamedTuple):
         lane_bytes: Bytes that one lane is expected to work on during a step.
         step_flops: Floating-point operations of one step of one lane, roughly.
         has_convolution: Whether a step has a convolution, which lanes make a grouped one.
+        traced: The experiment's functions as they were traced: to lower them runs no line of the experiment again.
     """
 
     state: Any
@@ -51,7 +57,8 @@ class Signature(NamedTuple):
     eval_metrics: tuple[str, ...]
     lane_bytes: int
     step_flops: float
-    has_convolution: bool = False
+    has_convolution: bool
+    traced: Experiment
 
 
 def load_data(study: Study, config: Any) -> Any:
@@ -68,7 +75,7 @@ def load_data(study: Study, config: Any) -> Any:
     except JaxexpError:
         raise
     except Exception as problem:  # the experiment's own code may raise anything
-        raise StudyError(f"data cannot be made: {_told(problem, config)}") from problem
+        raise StudyError(f"data cannot be made: {told(problem, config)}") from problem
     for name, leaf in zip(trees.leaf_names(data), jax.tree.leaves(data), strict=True):
         if not isinstance(leaf, (np.ndarray, np.generic, jax.Array, int, float)) or np.asarray(leaf).dtype == object:
             raise StudyError(f"data gave a {type(leaf).__name__} at {name or 'its root'}: give arrays of numbers")
@@ -105,7 +112,7 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
         StudyError: If a function cannot be traced (the message names the field to mark static), if the state
             changes its shape, or if metrics are not a flat dict of scalars with names of their own.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: jax.random.key(0, impl=KEYS))
     experiment = study.experiment
     shapes = jax.eval_shape(lambda d: d, data)
     traced = _abstract(config)
@@ -114,9 +121,9 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
     step, result = _trace("step", experiment.step, config, (key, state, shapes), traced)
     after, metrics = _pair(result)
     _check_same_state(state, after)
-    evaluated: Any = {}
+    evaluate, evaluated = None, {}
     if experiment.evaluate is not None:
-        _, evaluated = _trace("evaluate", experiment.evaluate, config, (state, shapes), traced)
+        evaluate, evaluated = _trace("evaluate", experiment.evaluate, config, (state, shapes), traced)
     taken = (*_TAKEN, *configs.fields(config))
     if trees.num_bytes(state) > _MOST_BYTES:
         raise StudyError(f"the state of one run takes {trees.num_bytes(state):,} bytes: make the model smaller")
@@ -126,11 +133,24 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
         raise StudyError(
             f"step and evaluate both report {sorted(both)[0]!r}: rename one, e.g. 'test_{sorted(both)[0]}'"
         )
-    owners = _owners(init, step, state, shapes, traced)
+    owners = _owners(init.jaxpr, step.jaxpr, state, shapes, traced)
     own = [leaf for leaf, owner in zip(jax.tree.leaves(state), owners, strict=True) if owner == RUN]
-    lane_bytes = 2 * trees.num_bytes(own) + 4 * _largest(step)
-    convolves = "conv_general_dilated" in _primitives(step)
-    return Signature(state, owners, step_metrics, eval_metrics, lane_bytes, _flops(step), convolves)
+    return Signature(
+        state,
+        owners,
+        step_metrics,
+        eval_metrics,
+        lane_bytes=2 * trees.num_bytes(own) + 4 * _largest(step.jaxpr),
+        step_flops=_flops(step.jaxpr),
+        has_convolution="conv_general_dilated" in _primitives(step.jaxpr),
+        traced=Experiment(_replayed(init, state), _replayed(step, result), evaluate and _replayed(evaluate, evaluated)),
+    )
+
+
+def _replayed(made: core.ClosedJaxpr, result: Any) -> Callable[..., Any]:
+    """A function that does what was traced, to arguments of the same shapes, and gives what `result` is shaped like."""
+    structure, function = jax.tree.structure(result), core.jaxpr_as_fun(made)
+    return lambda *arguments: jax.tree.unflatten(structure, function(*jax.tree.leaves(arguments)))
 
 
 def _abstract(config: Any) -> Any:
@@ -145,8 +165,7 @@ def _trace(
 ) -> tuple[Any, Any]:
     """A function of the experiment as a program, and the shapes of what it returns."""
     try:
-        made, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments, traced)
-        return made.jaxpr, shapes
+        return jax.make_jaxpr(function, return_shape=True)(*arguments, traced)
     except _NOT_CONCRETE as problem:
         culprits = _culprits(function, config, arguments, traced)
         if not culprits:
@@ -163,11 +182,11 @@ def _trace(
     except JaxexpError:
         raise
     except Exception as problem:  # the experiment's own code may raise anything
-        raise StudyError(f"{name} cannot be traced: {_told(problem, config)}") from problem
+        raise StudyError(f"{name} cannot be traced: {told(problem, config)}") from problem
 
 
-def _told(problem: Exception, config: Any) -> str:
-    """What the experiment's own code raised, where, and with which static fields."""
+def told(problem: Exception, config: Any) -> str:
+    """Returns what the experiment's own code raised, where, and with which static fields."""
     static = [f"{f.name}={getattr(config, f.name)!r}" for f in configs.fields(config).values() if not f.dynamic]
     where = f" (with {', '.join(static)})" if static else ""
     return f"{type(problem).__name__}: {_first_line(problem)}{_line_of(problem)}{where}"
@@ -177,8 +196,12 @@ def _line_of(problem: Exception) -> str:
     """Where in the experiment's own code an error comes from: the last line that is not of a package or of here."""
     packages, python = jax.__file__.removesuffix("jax/__init__.py"), traceback.__file__.removesuffix("traceback.py")
     libraries = (packages, python, __file__.removesuffix("signature.py"))
-    frames = [f for f in traceback.extract_tb(problem.__traceback__) if not f.filename.startswith(libraries)]
-    return f", line {frames[-1].lineno} of {frames[-1].filename}" if frames else ""
+    for raised in (problem, problem.__cause__):  # JAX gives the line that was traced as the cause
+        frames = traceback.extract_tb(raised.__traceback__) if raised else []
+        own = [frame for frame in frames if not frame.filename.startswith(libraries)]
+        if own:
+            return f", line {own[-1].lineno} of {own[-1].filename}"
+    return ""
 
 
 def _culprits(function: Callable[..., Any], config: Any, arguments: Sequence[Any], traced: Any) -> list[str]:
