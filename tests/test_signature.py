@@ -11,7 +11,7 @@ import pytest
 import reference
 
 import jaxexp as jx
-from jaxexp import engine, plans, trees
+from jaxexp import plans, trees
 from jaxexp.errors import StudyError
 from jaxexp.plans import Tile
 from jaxexp.signature import RUN, SEED, SHARED, Signature
@@ -129,23 +129,6 @@ def test_parts_that_many_runs_share_have_the_values_that_each_would_have_alone()
                 np.testing.assert_allclose(dataset[name][trial, seed], values, rtol=1e-6)
 
 
-def test_a_step_is_traced_once_for_all_programs():
-    calls = []
-    plan = plans.plan(_study(step=lambda key, state, data, config: calls.append(config) or (state, {}), seeds=4))
-    for tile in (Tile(1, 1), Tile(2, 4)):
-        engine.lower(plans.in_folder(plan, tile, None), 0)
-    assert len(calls) == 1
-
-
-def test_the_kind_of_keys_that_jax_makes_by_itself_changes_no_program():
-    study = _study(init=lambda key, data, config: jax.random.normal(key, 3))
-    programs = []
-    for kind in ("threefry2x32", "rbg"):
-        with jax.default_prng_impl(kind):
-            programs.append(engine.lower(plans.plan(study), 0).fingerprint)
-    assert programs[0] == programs[1]
-
-
 # What is refused: values that Python needs while the function is traced
 
 STATIC = "uses the dynamic field '{0}' where Python needs its value .*: mark it static, `{0}: {1} = jx.static"
@@ -234,16 +217,6 @@ def test_a_step_that_does_not_fit_is_refused(name):
     wrong, message = WRONG_STEPS[name]
     with pytest.raises(StudyError, match=message):
         plans.plan(_study(step=wrong))
-
-
-def test_what_has_no_rule_for_vmap_is_named_by_its_line():
-    def step(key, state, data, config):
-        return state, {"loss": jax.pure_callback(np.sum, jax.ShapeDtypeStruct((), jnp.float32), config.rate)}
-
-    plan = plans.plan(_study(step=step))
-    line = step.__code__.co_firstlineno + 1
-    with pytest.raises(StudyError, match=f"by jax.vmap: NotImplementedError: .* line {line} of .*test_signature.py"):
-        engine.lower(plan, 0)
 
 
 def test_a_changed_part_of_a_state_is_named():
