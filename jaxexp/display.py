@@ -3,9 +3,11 @@
 Results go to standard output, all else to standard error, so that `--json` and pipes stay clean.
 """
 
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -228,6 +230,24 @@ def duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60)} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+@contextlib.contextmanager
+def tracing(quiet: bool = False) -> Iterator[None]:
+    """Says that programs are made, before there are runs to count: live on a terminal, else once where it is long."""
+    doing = "tracing the experiment's functions, once for each combination of static fields"
+    if err.is_terminal and not quiet:
+        with err.status(doing, refresh_per_second=4):
+            yield
+        return
+    late = threading.Timer(_LINE_SECONDS, lambda: err.print(f"{doing} ...", markup=False))
+    late.daemon = True
+    if not quiet:
+        late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 class Meter:

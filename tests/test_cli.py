@@ -311,6 +311,20 @@ def test_a_field_that_compiles_many_programs_is_named(folder, monkeypatch, words
     assert ("hidden is static, and each of its 9 values compiles a program: if it may be" in stdout) == told
 
 
+@pytest.mark.parametrize(
+    ("seconds", "quiet", "told"), [(0.0, False, "tracing the experiment"), (0.0, True, ""), (60.0, False, "")]
+)
+def test_what_takes_long_before_there_are_runs_to_count_is_said_once(folder, monkeypatch, seconds, quiet, told):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(display, "_LINE_SECONDS", seconds)
+    words = ["run", "ball", "seeds=1", "learning_rate=0.1", *["--quiet"] * quiet]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0
+    assert done.stderr.count("tracing") == bool(told)
+    assert told in done.stderr
+    assert "tracing" not in done.stdout
+
+
 def test_ctrl_c_ends_after_the_segment_and_says_how_to_go_on(folder):
     command = [sys.executable, "-m", "jaxexp", "run", "ball", "num_steps=2000000000", "evaluate_every=1000000000"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -370,6 +370,9 @@ def _train(
         )
     for order in orders:
         study = overrides.chosen(catalog.load(order.path), order.full, order.words, order.samples)
-        job = jobs.prepare(study, folder, yes=wish.yes, source=recorded.source(record), allow_mixed=wish.allow_mixed)
+        with display.tracing(wish.quiet):
+            job = jobs.prepare(
+                study, folder, yes=wish.yes, source=recorded.source(record), allow_mixed=wish.allow_mixed
+            )
         foreground.train(job, order, wish.workers, wish.quiet)
     return worker.load(folder)

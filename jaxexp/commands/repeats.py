@@ -79,7 +79,8 @@ def reproduce(
         with contextlib.ExitStack() as stack:
             again = keep or stack.enter_context(signals.temporary_folder("jaxexp-reproduce-")) / "run"
             for number, asked in enumerate(everything, 1):
-                job = reproductions.begun(folder, asked, again)
+                with display.tracing(quiet):
+                    job = reproductions.begun(folder, asked, again)
                 if not quiet:
                     part = f"plan {number} of {len(everything)}, " if len(everything) > 1 else ""
                     left = job.plan.num_runs - job.num_done

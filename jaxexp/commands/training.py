@@ -139,10 +139,11 @@ def run(
         source = jobs.Source(
             loaded.name, loaded.text, loaded.path.resolve().parent, full, given, tuple(words or ()), samples
         )  # fmt: skip
-        job = jobs.prepare(
-            study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source, shard=_shard(shard),
-            allow_mixed=allow_mixed,
-        )  # fmt: skip
+        with display.tracing(quiet):
+            job = jobs.prepare(
+                study, folder, tile=_tile(tile), fresh=fresh, yes=yes, source=source, shard=_shard(shard),
+                allow_mixed=allow_mixed,
+            )  # fmt: skip
         for path in job.quarantined:
             display.err.print(f"damaged, put aside and done anew: {path}", markup=False)
         if not quiet:
@@ -229,10 +230,11 @@ def _tile(text: str | None) -> Any:
 def _print_plan(study: Any, tile: str | None, yes: bool, as_json: bool, exact_memory: bool = False) -> None:
     from jaxexp import display, memory, plans
 
-    planned = plans.plan(study, tile=_tile(tile), yes=yes)
-    summary = plans.summary(planned)
-    for index, group in enumerate(summary["groups"] if exact_memory else ()):
-        group["tile_bytes"] = memory.predicted(planned, index).total
+    with display.tracing():
+        planned = plans.plan(study, tile=_tile(tile), yes=yes)
+        summary = plans.summary(planned)
+        for index, group in enumerate(summary["groups"] if exact_memory else ()):
+            group["tile_bytes"] = memory.predicted(planned, index).total
     if as_json:
         display.json_document(summary)
     else:
