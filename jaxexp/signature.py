@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import numpy as np
-from jax.extend import core
 
 from jaxexp import configs, trees
 from jaxexp.errors import JaxexpError, StudyError
@@ -147,10 +147,15 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
     )
 
 
-def _replayed(made: core.ClosedJaxpr, result: Any) -> Callable[..., Any]:
+def _replayed(made: Any, result: Any) -> Callable[..., Any]:
     """A function that does what was traced, to arguments of the same shapes, and gives what `result` is shaped like."""
-    structure, function = jax.tree.structure(result), core.jaxpr_as_fun(made)
-    return lambda *arguments: jax.tree.unflatten(structure, function(*jax.tree.leaves(arguments)))
+    structure = jax.tree.structure(result)
+
+    def function(*arguments: Any) -> Any:
+        leaves = jax.core.eval_jaxpr(made.jaxpr, made.consts, *jax.tree.leaves(arguments))
+        return jax.tree.unflatten(structure, leaves)
+
+    return function
 
 
 def _abstract(config: Any) -> Any:
