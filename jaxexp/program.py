@@ -136,6 +136,8 @@ def lower(group: Group, shape: Shape) -> Lowered:
     clock = Clock(*[jax.ShapeDtypeStruct((), np.int32)] * 6)
     try:
         traced = jax.jit(call).trace(blank(group.signature, shape), config_arrays(group.config, shape), data, clock)
+    except MemoryError:
+        raise
     except Exception as problem:  # rules of operations for vmap may raise anything
         why = told(problem, group.config)
         raise StudyError(f"many runs cannot be trained at once, by jax.vmap: {why}") from problem
