@@ -282,6 +282,7 @@ def test_a_claim_whose_estimate_fails_hides_neither_the_table_nor_the_other_verd
             assert "run     results/ball/default" in done.stdout
         document = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
         assert (document["exit"], document["error"]) == (2, error.removeprefix("error: "))
+        assert [claim["verdict"] for claim in document["claims"]] == ["holds", "not shown"]
 
 
 def test_the_file_itself_runs_and_dry_run_writes_nothing(folder):

@@ -82,6 +82,7 @@ COMMANDS: dict[str, tuple[str, list[str], int]] = {
     "gc": ("gc", ["gc", "ball", "--dry-run"], 0),
     "an error": ("error", ["show", "bale"], 2),
     "an error of a table": ("error", ["table", "ball", "--by", "rat"], 2),
+    "an error of a claim": ("error", ["run", "lost", "--quiet"], 2),
 }
 """By name the schema, the command and its exit code; in order, since the first ones make what later ones read."""
 
@@ -97,6 +98,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (place / "experiments").mkdir()
     (place / "experiments" / "ball.py").write_text(EXPERIMENT)
     (place / "experiments" / "balls.py").write_text(EXPERIMENT.replace("hidden: int = 4", "hidden: tuple = (4, 2)"))
+    (place / "experiments" / "lost.py").write_text(EXPERIMENT.replace('never arrives", distance', 'is lost", None'))
     told = {}
     with contextlib.chdir(place):
         for name, (_, words, code) in COMMANDS.items():
@@ -136,6 +138,7 @@ FREE = {"static", "metrics", "compiler_options", "versions", "hyperparameters", 
 
 OPTIONAL = {
     *(("doctor", name) for name in ("folder", "whole", "damaged")),
+    ("error", "claims"),
     ("table", "trials"),
     ("table", "stopped early"),
 }

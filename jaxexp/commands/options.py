@@ -6,14 +6,17 @@ Nothing heavy is imported: `--help` and `list` answer at once.
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from jaxexp import signals
 from jaxexp.errors import Interrupted, JaxexpError
+
+if TYPE_CHECKING:
+    from jaxexp.statistics import Verdict
 
 FAILED, USAGE, REFUTED = 1, 2, 3
 
@@ -63,13 +66,14 @@ def errors(as_json: bool) -> Iterator[None]:
         told = f"interrupted at once; what was committed is kept. The same again:\n  {signals.command(fresh=False)}"
         _fail(told, signals.code(signal.SIGINT), as_json, "")
     except JaxexpError as problem:
-        _fail(str(problem), USAGE, as_json, "error: ")
+        verdicts = getattr(problem, "verdicts", ())  # of a ClaimsError, whose module is heavy
+        _fail(str(problem), USAGE, as_json, "error: ", verdicts)
 
 
-def _fail(message: str, code: int, as_json: bool, prefix: str) -> NoReturn:
+def _fail(message: str, code: int, as_json: bool, prefix: str, verdicts: "Sequence[Verdict]" = ()) -> NoReturn:
     say_error(message, prefix)
     if as_json:
-        json_error(message, code)
+        json_error(message, code, verdicts)
     raise typer.Exit(code)
 
 
@@ -81,8 +85,13 @@ def say_error(message: str, prefix: str = "error: ") -> None:
         signals.silence(2)
 
 
-def json_error(message: str, code: int) -> None:
-    """Prints the JSON document that stands for an error."""
+def json_error(message: str, code: int, verdicts: "Sequence[Verdict]" = ()) -> None:
+    """Prints the JSON document that stands for an error, with the verdicts where it is one of them that failed."""
     from jaxexp import display
 
-    display.json_document({"error": message, "exit": code})
+    document: dict[str, Any] = {"error": message, "exit": code}
+    if verdicts:
+        from jaxexp import report
+
+        document["claims"] = report.plain(verdicts)
+    display.json_document(document)
