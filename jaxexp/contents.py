@@ -106,6 +106,40 @@ def check_runs(arrays: Mapping[str, np.ndarray], num_trials: int, seeds: np.ndar
     _require(_within(arrays["trial"], num_trials) and bool(np.isin(arrays["seed"], seeds).all()), "a trial or seed")
 
 
+def check_origin(
+    environment: Mapping[str, Any], programs: Mapping[str, Mapping[str, str]], record: Mapping[str, Any]
+) -> None:
+    """Checks that a chunk was trained by a program and on data of its plan, where it says by what it was.
+
+    Trained with another version of JAX, or on another machine, the same code may be another program.
+
+    Args:
+        environment: The chunk's.
+        programs: The plan's, by group.
+        record: The folder's; empty where it is not known.
+
+    Raises:
+        ValueError: If it was not.
+    """
+    made = {(digests["program"], digests["data"]) for digests in programs.values()}
+    program, data = environment.get("program"), environment.get("data")
+    if not made or program is None or data is None:
+        return
+    _require(isinstance(program, str) and isinstance(data, str), "the program or the data that it was trained by")
+    if (program, data) in made:
+        return
+    place = {name: value for name, value in environment.items() if name not in ("program", "data")}
+    same = bool(record) and _says(record, place)
+    _require(not same and data in {data for _, data in made}, "the program or the data that it was trained by")
+
+
+def _says(whole: Any, part: Any) -> bool:
+    """Whether all that a mapping says is in another one."""
+    if isinstance(part, Mapping) and isinstance(whole, Mapping):
+        return all(name in whole and _says(whole[name], value) for name, value in part.items())
+    return whole == part
+
+
 def check_checkpoint(arrays: Mapping[str, np.ndarray], text: Callable[[np.ndarray], Any]) -> None:
     """Checks that the arrays of a checkpoint fit one another; whether they fit a program, its reader knows.
 

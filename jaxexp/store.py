@@ -103,7 +103,7 @@ def record(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{folder} holds no run (it has no run.json): give the folder that `jaxexp run` printed")
     found = files.read_sealed_json(path)
     schema = found.get("schema")
-    if not isinstance(schema, int) or schema not in _READERS:
+    if type(schema) is not int or schema not in _READERS:
         raise StoreError(f"{path} has schema {schema}, this jaxexp reads up to {SCHEMA}: update jaxexp")
     found = _READERS[schema](found)
     try:
@@ -250,19 +250,35 @@ def read_chunk_and_environment(folder: Path, digest: str, batch: str) -> tuple[R
         contents.check_result(arrays)
         for plan in (folder / "plans").glob(f"[0-9]*-{digest}.npz"):
             if (extent := _extent(plan, plan.lstat().st_mtime_ns)) is not None:
-                contents.check_runs(arrays, *extent)
+                num_trials, seeds, programs = extent
+                contents.check_runs(arrays, num_trials, seeds)
+                contents.check_origin(environment, programs, _record_of(folder / "run.json"))
     except (KeyError, ValueError, RecursionError) as problem:
         raise DamagedError(f"{path} is no chunk of a run ({problem}): {files.REDO}") from problem
     return result, environment
 
 
 @functools.lru_cache(maxsize=8)
-def _extent(path: Path, _written: int) -> tuple[int, np.ndarray] | None:
-    """The number of trials and the seeds of a plan, which its chunks are checked against; None where it is damaged."""
+def _extent(path: Path, _written: int) -> tuple[int, np.ndarray, dict[str, dict[str, str]]] | None:
+    """The number of trials, the seeds and the programs of a plan, which its chunks fit; None where it is damaged."""
     with contextlib.suppress(StoreError):
         stored = _read_plan(path)
-        return len(stored.trials), stored.seeds
+        return len(stored.trials), stored.seeds, stored.programs
     return None
+
+
+def _record_of(path: Path) -> dict[str, Any]:
+    """The record that chunks are checked against; empty where it is gone or damaged."""
+    with contextlib.suppress(OSError):
+        return _read_record(path, path.lstat().st_mtime_ns)
+    return {}
+
+
+@functools.lru_cache(maxsize=8)
+def _read_record(path: Path, _written: int) -> dict[str, Any]:
+    with contextlib.suppress(StoreError):
+        return record(path.parent)
+    return {}
 
 
 def environments(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -330,7 +346,7 @@ def result_of(arrays: Mapping[str, np.ndarray]) -> Result:
 def write_checkpoint(folder: Path, digest: str, batch: str, step: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a checkpoint of a batch in flight and removes all but the last two."""
     path = folder / "checkpoints" / f"{batch}-{digest}-{step:020d}.npz"
-    files.write(path, files.npz_bytes(arrays))
+    files.write(path, files.npz_bytes({**arrays, "name": _name(digest, batch)}))
     for old in _checkpoints(folder, digest, batch)[:-2]:
         old.unlink(missing_ok=True)
 
@@ -338,10 +354,11 @@ def write_checkpoint(folder: Path, digest: str, batch: str, step: int, arrays: M
 def read_checkpoint(folder: Path, digest: str, batch: str) -> dict[str, np.ndarray] | None:
     """Returns the newest whole checkpoint of a batch, or None."""
     for path in reversed(_checkpoints(folder, digest, batch)):
-        try:
-            return files.read_npz(path)
-        except StoreError:
-            path.unlink(missing_ok=True)  # a damaged checkpoint is worth nothing, and an older one may be whole
+        with contextlib.suppress(StoreError):
+            arrays = files.read_npz(path)
+            if np.array_equal(arrays.pop("name", ()), _name(digest, batch)):
+                return arrays
+        path.unlink(missing_ok=True)  # a damaged or another's is worth nothing, and an older one may be whole
     return None
 
 
@@ -349,6 +366,8 @@ def _check_checkpoint(path: Path) -> None:
     arrays = files.read_npz(path)
     try:
         contents.check_checkpoint(arrays, files.array_text)
+        if "name" in arrays and files.array_text(arrays["name"]) != path.stem[:-21]:
+            raise ValueError("it is another batch's")
     except (KeyError, ValueError, RecursionError) as problem:
         raise DamagedError(f"{path} is no checkpoint ({problem}): {files.REDO}") from problem
 
