@@ -57,6 +57,7 @@ class Job(NamedTuple):
         digests: For each group, by the text of its static fields, its program's and its data's digest, as the folder
             records them.
         begun: What tells the folder's record from one that another process, told to start over, puts in its place.
+        shard: (i, n) where it is the i-th of n parts of the batches alone.
     """
 
     plan: Plan
@@ -68,6 +69,7 @@ class Job(NamedTuple):
     quarantined: tuple[Path, ...] = ()
     digests: Mapping[str, Mapping[str, str]] = {}
     begun: tuple[int, bytes] | None = None
+    shard: tuple[int, int] | None = None
 
 
 def prepare(
@@ -115,15 +117,16 @@ def prepare(
         if known or store.exists(folder):
             plan = _in_folder(plan, folder, known, tile)
         job = _job(plan, folder, known, source or Source(), allow_mixed)
-    return job._replace(pending=_shard(job, shard), quarantined=quarantined)
+    return _part(job, shard)._replace(quarantined=quarantined)
 
 
-def _shard(job: Job, shard: tuple[int, int] | None) -> tuple[Batch, ...]:
+def _part(job: Job, shard: tuple[int, int] | None) -> Job:
+    """The job less the batches that are not in its part of them."""
     if shard is None:
-        return job.pending
+        return job
     number, count = shard
     own = {batch.name for position, batch in enumerate(plans.batches(job.plan)) if position % count == number - 1}
-    return tuple(batch for batch in job.pending if batch.name in own)
+    return job._replace(pending=tuple(batch for batch in job.pending if batch.name in own), shard=shard)
 
 
 def _refuse_where_others_work(folder: Path) -> None:
@@ -186,11 +189,21 @@ def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | N
     plan = plans.in_folder(plan, kept, None)
     for stored in reversed([stored for stored in known if stored.asked == plan.asked]):
         made = plans.in_folder(plan, kept, stored.done)
-        # What it counts on may be gone since: a damaged chunk of another plan was put aside.
-        if stored.done is None or not (stored.done & ~_there(made, folder, other_plans(made, known))).any():
+        there = _there(made, folder, other_plans(made, known))
+        # What it counts on may be gone since, with a damaged chunk of another plan, and another may have done its rest.
+        lost = np.bool_(False) if stored.done is None else stored.done & ~there
+        if not lost.any() and not (_left(made, folder) & there).any():
             return made
     done = _there(plan, folder, [stored for stored in known if stored.steps == plan.steps])
     return plans.in_folder(plan, kept, done if done.any() else None)
+
+
+def _left(plan: Plan, folder: Path) -> np.ndarray:
+    """Which runs of a plan are in none of its own chunks, bool [num_trials, num_seeds]."""
+    left = np.zeros((len(plan.trials), len(plan.seeds)), bool)
+    for trials, seeds in (tile for batch in _pending(plan, folder) for tile in batch.tiles):
+        left[np.ix_(trials, positions(plan.seeds, seeds))] = True
+    return left
 
 
 def _there(plan: Plan, folder: Path, known: Sequence[StoredPlan]) -> np.ndarray:
@@ -288,7 +301,7 @@ def narrowed(job: Job) -> Job:
         _refuse_where_others_work(job.folder)
         for path in (job.folder / "run.json", *job.folder.glob("plans/*.npz"), *job.folder.glob("checkpoints/*.npz")):
             path.unlink(missing_ok=True)
-        return _job(plans.in_folder(job.plan, tile, None), job.folder, (), job.source or Source())
+        return _part(_job(plans.in_folder(job.plan, tile, None), job.folder, (), job.source or Source()), job.shard)
 
 
 def group_name(group: Group) -> str:

@@ -89,7 +89,10 @@ def one_batch(
     own = job.digests.get(jobs.group_name(made.group), {})
     environment = {**before.environment, "program": made.fingerprint, "data": own.get("data")}
     if own and (made.fingerprint, made.group.data_digest) != (own["program"], own["data"]):
-        raise MismatchError(f"the experiment or its data have changed since {folder} was asked for: start again")
+        raise MismatchError(
+            f"the experiment or its data have changed since {folder} was asked for: put them back (data must be the "
+            "same whenever they are made), or use another --name"
+        )
     keep_state = keep_state or (folder is not None and plans.keeps_states(job.plan))
     begun = functools.partial(before.begun, batch.group, made.fingerprint)
     snapshot = checkpoints.read(folder, job.plan, made, batch, environment) if folder else None
