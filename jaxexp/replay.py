@@ -129,12 +129,15 @@ class _Hunt:
 
     def parameters(self, bad: int) -> tuple[int | None, list[str]]:
         """Returns after how many steps the state was first not finite, by halving, and which of its leaves were not."""
-        low, high = 0, min(bad + 1, self._plan.study.num_steps)
+        low, num_steps = 0, self._plan.study.num_steps
         progress, _ = self._advanced(self._made.blank, 0, 0)
         if self._not_finite(progress):
             return 0, self._not_finite(progress)
-        last, _ = self._advanced(progress, 0, high)
-        found = self._not_finite(last)
+        high, found = 0, []
+        for high in sorted({min(bad, num_steps), min(bad + 1, num_steps)} - {0}):  # a state may become finite again
+            found = self._not_finite(self._advanced(progress, 0, high)[0])
+            if found:
+                break
         while found and high - low > 1:
             middle = (low + high) // 2
             there, _ = self._advanced(progress, low, middle)

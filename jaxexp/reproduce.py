@@ -108,14 +108,27 @@ def begun(folder: Path, asked: Asked, again: Path) -> Job:
     """
     if not (folder / "claims.npz").exists() and not any((folder / "chunks").glob("[0-9]*.npz")):
         raise StoreError(f"{folder} has neither claims nor results to compare with: `jaxexp status {folder}`")
-    if again.resolve() == folder.resolve():
-        raise StoreError(f"{again} is what is to be reproduced: train again in another folder")
+    if folder.resolve() in (again.resolve(), *again.resolve().parents):
+        raise StoreError(f"{again} is what is to be reproduced, or a part of it: train again in another folder")
+    _check_writable(folder)
     record = store.record(folder)
     tile = Tile(*record["tile"])
     try:
         return jobs.prepare(asked.study, again, tile=tile, yes=True, source=recorded.source(record))
     except MismatchError as problem:
         raise MismatchError(f"{again} was begun otherwise: train again in another folder\n{problem}") from problem
+
+
+def _check_writable(folder: Path) -> None:
+    """Checks that the verdict can be recorded, before anything is trained."""
+    below = folder / "reproductions"
+    try:
+        files.make_folder(below if below.is_dir() else folder)
+    except StoreError as problem:
+        raise StoreError(
+            f"{problem.__cause__ or problem}: the verdict is recorded in {folder}, which cannot be written: reproduce "
+            "a copy of it"
+        ) from problem
 
 
 def judge(folder: Path, trained: Sequence[Trained]) -> Reproduction:
@@ -207,6 +220,8 @@ def _claims(folder: Path, trained: Sequence[Trained]) -> tuple[dict[str, _Pair],
             continue
         try:
             now = statistics.per_seed(claim, again)
+            if np.isfinite(kept[name]).any() and not np.isfinite(now.values).any():
+                statistics.per_seed(claim, again.assign_attrs(absent="refuse"))  # not a fault of what was not trained
         except (LookupError, ValueError) as problem:
             not_judged.append(f"{claim.statement}: its estimate fails on what was trained again ({problem!r})")
             continue
