@@ -118,9 +118,17 @@ class Claims:
                 for batch in self._held:
                     path = self._path(batch)
                     if _content(path).get("id") == self._id:
-                        fresh = self._folder / f"{files.TEMPORARY}{self._id}"
-                        fresh.write_bytes(self._text())
-                        fresh.rename(path)
+                        self._renew(path)
+
+    def _renew(self, path: Path) -> None:
+        """Puts a claim with the raised count in the place of the one before."""
+        fresh = self._folder / f"{files.TEMPORARY}{self._id}"
+        try:
+            fresh.write_bytes(self._text())
+            fresh.rename(path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
 
 
 class Queue:
@@ -175,13 +183,13 @@ class Queue:
 
 def held(folder: Path) -> Iterator[tuple[str, bool]]:
     """Yields the claims of a run folder, `BATCH-DIGEST`, and whether its owner is dead or long silent."""
-    now = _now(folder / "claims")
+    now = clock(folder / "claims")
     for path in sorted((folder / "claims").glob("[0-9]*.json")):
         yield path.stem, _dead(_content(path)) or now - _written(path) > SILENT_SECONDS
 
 
-def _now(folder: Path) -> float:
-    """The time by the clock that dates a folder's files; nothing where it cannot be written."""
+def clock(folder: Path) -> float:
+    """Returns the time by the clock that dates a folder's files, in seconds; 0 where it cannot be written."""
     probe = files.temporary_beside(folder / "probe")
     with contextlib.suppress(OSError):
         probe.touch(exist_ok=False)

@@ -45,7 +45,8 @@ def write(path: Path, content: bytes) -> None:
         temporary.rename(path)
         _sync_folder(path.parent)
     except BaseException as problem:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that cannot be written nothing can be removed
+            temporary.unlink(missing_ok=True)
         if not isinstance(problem, OSError):
             raise
         raise StoreError(f"cannot write {path}: {problem.strerror}; free space or choose another --out") from problem

@@ -268,6 +268,8 @@ def _metric_names(function: str, metrics: Any, taken: Sequence[str]) -> tuple[st
     for name, value in metrics.items():
         if not isinstance(name, str) or not name or name in taken:
             raise StudyError(f"{function}'s metric {name!r} needs another name: {', '.join(taken)} are taken")
+        if not name.isprintable() or "::" in name:
+            raise StudyError(f"{function}'s metric {name!r} needs a name of printable characters and without '::'")
         if isinstance(value, (dict, list, tuple)):
             raise StudyError(f"{function}'s metric {name!r} is a {type(value).__name__}: metrics are a dict of scalars")
         if not hasattr(value, "shape") or value.shape != ():

@@ -1,7 +1,6 @@
 """What a run folder's keeper asks: how far it is, whether its files are whole, and what may be removed."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,7 +136,7 @@ def stale(folder: Path, everything: bool = False) -> Iterator[Path]:
         folder: The run folder.
         everything: Also temporary files and claims whose owner may be alive on another machine.
     """
-    now = time.time()
+    now = claims.clock(folder)
     for name in _FOLDERS:
         for path in (folder / name).glob(f"{files.TEMPORARY}*"):
             own = path.is_symlink() or not path.is_dir()  # no folder is ever made under such a name
