@@ -1,13 +1,11 @@
 """`python -m jaxexp` is `jaxexp`."""
 
-import sys
-
 from jaxexp import signals
 
 
 def main() -> None:
     """Runs the command line."""
-    signals.listen("--json" in sys.argv)
+    signals.listen()
     from jaxexp import cli  # from here on it takes a moment
 
     cli.main()

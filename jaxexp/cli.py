@@ -51,7 +51,7 @@ def main(study: Any = None, *, full: Any = None) -> None:
         study: The study of the file that calls this.
         full: The same study at full size, for `--full`.
     """
-    signals.listen("--json" in sys.argv)
+    signals.listen()
     if study is None:
         _end_with(app)
     module = sys.modules["__main__"]

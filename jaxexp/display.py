@@ -4,7 +4,6 @@ Results go to standard output, all else to standard error, so that `--json` and 
 """
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from jaxexp import files, signals, store
+from jaxexp import documents, files, signals, store
 from jaxexp.engine import Segment
 from jaxexp.jobs import Job
 from jaxexp.worker import Committed
@@ -41,7 +40,7 @@ err = _Beside(stderr=True, highlight=False, soft_wrap=True)
 
 def json_document(value: Any) -> None:
     """Prints one JSON document on standard output; numbers that JSON lacks become null."""
-    sys.stdout.write(files.json_text(value))
+    documents.write(files.json_text(value))
 
 
 def table(titles: Sequence[str], lines: Sequence[Sequence[str]], total: int | None = None, all_by: str = "") -> None:

@@ -51,5 +51,5 @@ def _train(job: Job, order: Order, num_workers: int, quiet: bool) -> float:
             lost = f" (what was in flight is lost: {problem})"
     if asked:
         told = f"interrupted; everything finished is committed in {job.folder}{lost}. To go on:\n  "
-        raise Interrupted(told + signals.command(fresh=False), asked[-1])
+        raise Interrupted(told + signals.command(fresh=False), asked[0])
     return time.perf_counter() - began

@@ -185,14 +185,19 @@ class _Crew:
         """Returns whether a worker has a batch."""
         return any(hand.batches for hand in self.hands)
 
-    def heard(self, timeout: float | None) -> Iterator[Segment | Committed]:
-        """Yields what the workers have told, and gives them work; waits for something where `timeout` is None."""
+    def heard(self, timeout: float | None) -> Iterator[Segment | Committed | None]:
+        """Yields what the workers have told, and gives them work; waits for something where `timeout` is None.
+
+        None stands for a moment in which none has told anything: the caller may have been asked to stop.
+        """
         while self.busy() or (self.hands and timeout is not None):
-            ready = self.selector.select(timeout)
+            ready = self.selector.select(_WAIT_SECONDS if timeout is None else timeout)
             for key, _ in ready:
                 yield from self._events(key.data)
-            if timeout is not None or self.pending:
+            if timeout is not None or (ready and self.pending):
                 return
+            if not ready:
+                yield None
 
     def _events(self, number: int) -> Iterator[Segment | Committed]:
         hand = self.hands[number]

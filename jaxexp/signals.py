@@ -2,22 +2,30 @@
 
 While it trains, `foreground` listens itself and ends the segment first. At any other moment the process ends at once: a
 run folder survives that, and an exception may not be raised anywhere: libraries swallow it in callbacks, or abort.
+Python calls handlers in the main thread, which hears nothing while it is in compiled code; another thread then ends it.
 """
 
 import contextlib
 import json
+import math
 import os
+import select
 import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_AT_ONCE_SECONDS, _IN_ORDER_SECONDS = 1.0, 8.0
+"""How long the main thread may take to end at once, and to end in order: SIGTERM is to be obeyed within 10 s."""
+
 _temporary: set[Path] = set()
 
 
@@ -26,33 +34,34 @@ def code(number: int) -> int:
     return 128 + number
 
 
-def listen(as_json: bool = False) -> dict[signal.Signals, Any]:
-    """Lets the signals end the process at once; returns the handlers before (none outside the main thread).
-
-    Args:
-        as_json: Whether to say so in a JSON document on standard output as well.
-    """
+def listen() -> Callable[[], None]:
+    """Lets the signals end the process at once; returns what undoes it. Outside the main thread it does nothing."""
 
     def on_signal(number: int, _frame: Any) -> NoReturn:
-        told = f"stopped at once; what was committed is kept. The same again:\n  {command()}"
-        _say(2, f"\n{told}\n")
-        if as_json:
-            _say(1, json.dumps({"error": told, "exit": code(number)}) + "\n")
-        for folder in _temporary:
-            shutil.rmtree(folder, ignore_errors=True)
-        os._exit(code(number))
+        _end(number)
 
-    return _set(on_signal)
+    return _set(on_signal, lambda number: _AT_ONCE_SECONDS)
+
+
+def _end(number: int, fresh: bool = True) -> NoReturn:
+    """Ends the process, whatever it is doing, and says so; with --json in a document as well."""
+    told = f"stopped at once; what was committed is kept. The same again:\n  {command(fresh)}"
+    _say(2, f"\n{told}\n")
+    if "--json" in sys.argv:
+        _say(1, json.dumps({"error": told, "exit": code(number)}) + "\n")
+    for folder in _temporary:
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(code(number))
 
 
 @contextlib.contextmanager
-def listening(as_json: bool) -> Iterator[None]:
+def listening() -> Iterator[None]:
     """Listens while what is inside goes on."""
-    before = listen(as_json)
+    undo = listen()
     try:
         yield
     finally:
-        _reset(before)
+        undo()
 
 
 @contextlib.contextmanager
@@ -70,6 +79,8 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 def heard(told: str) -> Iterator[list[int]]:
     """Yields a list in which signals are put that come while what is inside goes on, for it to look at.
 
+    Where it does not end in time, after all but the first Ctrl-C, the process is ended at once.
+
     Args:
         told: What the user is told when the first comes.
 
@@ -77,6 +88,7 @@ def heard(told: str) -> Iterator[list[int]]:
         KeyboardInterrupt: If Ctrl-C is pressed again.
     """
     numbers: list[int] = []
+    met: list[int] = []
 
     def on_signal(number: int, _frame: Any) -> None:
         if numbers and number == signal.SIGINT:
@@ -84,11 +96,17 @@ def heard(told: str) -> Iterator[list[int]]:
         numbers.append(number)
         _say(2, f"\n{told}\n")
 
-    before = _set(on_signal)
+    def seconds(number: int) -> float:
+        met.append(number)
+        if number != signal.SIGINT:
+            return _IN_ORDER_SECONDS
+        return _AT_ONCE_SECONDS if len(met) > 1 else math.inf
+
+    undo = _set(on_signal, seconds, fresh=False)
     try:
         yield numbers
     finally:
-        _reset(before)
+        undo()
 
 
 def _say(descriptor: int, text: str) -> None:
@@ -106,20 +124,52 @@ def silence(descriptor: int) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
-def _set(on_signal: Callable[[int, Any], Any]) -> dict[signal.Signals, Any]:
-    """Sets the signals' handler and returns those before; outside the main thread, which alone may, none.
+def _set(
+    on_signal: Callable[[int, Any], Any], seconds: Callable[[int], float], fresh: bool = True
+) -> Callable[[], None]:
+    """Sets the signals' handler and returns what undoes it; outside the main thread, which alone may, nothing is done.
 
     SIGHUP stays ignored where it is: `nohup` wants it so.
+
+    Args:
+        on_signal: The handler.
+        seconds: Says of each signal how long the process may go on after it.
+        fresh: Whether the command to be typed again starts over as this one did.
     """
     if threading.current_thread() is not threading.main_thread():
-        return {}
+        return lambda: None
     wanted = [number for number in NUMBERS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
-    return {number: signal.signal(number, on_signal) for number in wanted}
+    before = {number: signal.signal(number, on_signal) for number in wanted}
+    to_read, to_write = os.pipe()
+    os.set_blocking(to_write, False)
+    descriptor = signal.set_wakeup_fd(to_write, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(to_read, seconds, fresh), name="jaxexp-signals", daemon=True).start()
+
+    def undo() -> None:
+        signal.set_wakeup_fd(descriptor)
+        os.close(to_write)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return undo
 
 
-def _reset(before: Mapping[signal.Signals, Any]) -> None:
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def _watch(descriptor: int, seconds: Callable[[int], float], fresh: bool) -> None:
+    """Ends the process when a signal's time is over; until nobody writes their numbers to the pipe any more.
+
+    Source: `signal.set_wakeup_fd` in Python's documentation.
+    """
+    until, number = math.inf, 0
+    while True:
+        left = None if until == math.inf else max(0.0, until - time.monotonic())
+        if not select.select([descriptor], [], [], left)[0]:
+            _end(number, fresh)
+        content = os.read(descriptor, 64)
+        if not content:
+            os.close(descriptor)
+            return
+        for came in filter(NUMBERS.__contains__, content):
+            until, number = min((until, number), (time.monotonic() + seconds(came), came))
 
 
 def command(fresh: bool = True) -> str:

@@ -1,7 +1,7 @@
 """One worker process: takes names of batches from standard input, trains and commits them, and reports.
 
-Pinned to one core before JAX is imported. Each line is one JSON document. It stops after a segment, with the
-batch in flight checkpointed, when its starter closes the pipe or is gone.
+Pinned to one core before JAX is imported. Each line is one JSON document; what the experiment prints goes to standard
+error. It stops after a segment, with the batch in flight checkpointed, when its starter closes the pipe or is gone.
 """
 
 import json
@@ -17,6 +17,9 @@ from jaxexp import signals
 
 STOP = ""
 
+_starter = sys.stdout
+"""Where the starter listens."""
+
 
 def main() -> None:
     """Serves the starter of this process until it says stop.
@@ -27,6 +30,9 @@ def main() -> None:
     """
     for number in signals.NUMBERS:  # which may reach the whole group: the starter decides
         signal.signal(number, signal.SIG_IGN)
+    global _starter
+    _starter = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     order = json.loads(sys.stdin.readline())
     if order["core"] is not None:
         os.sched_setaffinity(0, {order["core"]})
@@ -45,9 +51,13 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
     from jaxexp import catalog, engine, jobs, overrides, plans, store, worker
     from jaxexp.errors import JaxexpError, OutOfMemoryError
 
-    study = overrides.chosen(catalog.load(order["path"]), order["full"], order["words"], order["samples"])
     folder = Path(order["folder"])
-    job = jobs.reopen(study, folder, order["plan"])._replace(digests=order["digests"])
+    try:
+        study = overrides.chosen(catalog.load(order["path"]), order["full"], order["words"], order["samples"])
+        job = jobs.reopen(study, folder, order["plan"])._replace(digests=order["digests"])
+    except JaxexpError as problem:  # the file may have changed, or be gone, since its starter read it
+        _say({"error": f"another process cannot join in: {problem}"})
+        return
     batches = {batch.name: batch for batch in plans.batches(job.plan)}
     before = worker.shorter(job)
     with engine.compiler(job.plan, job.lowered, ()) as program:
@@ -79,10 +89,10 @@ def _train(events: Any, name: str, asked: queue.Queue[str]) -> None:
 
 def _say(document: dict[str, Any]) -> None:
     try:
-        sys.stdout.write(json.dumps(document) + "\n")
-        sys.stdout.flush()
+        _starter.write(json.dumps(document) + "\n")
+        _starter.flush()
     except BrokenPipeError:  # the starter is gone: standard input ends as well
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signals.silence(_starter.fileno())
 
 
 if __name__ == "__main__":

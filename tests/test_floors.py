@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxexp"
 
 FLOORS = (
-    {"errors", "signals"},
+    {"errors", "documents", "signals"},
     {"devices", "trees", "sizes", "gradients", "losses", "models", "optimizers", "datasets"},
     {"configs"},
     {"minibatches"},
@@ -47,7 +47,7 @@ HEAVY = {"xarray", "matplotlib", "scipy", "optuna"}
 DELAYING = {"commands", "catalog", "worker_process", "__init__", "__main__"}
 """Modules that answer before JAX is imported, or that must pin their process before."""
 
-PRINTING = {"commands", "display", "foreground", "launch", "signals", "worker_process"}
+PRINTING = {"commands", "display", "documents", "foreground", "launch", "signals", "worker_process"}
 
 
 class Import(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from jaxexp import signals
+from jaxexp import documents, signals
 from jaxexp.errors import Interrupted, JaxexpError
 
 if TYPE_CHECKING:
@@ -57,17 +57,19 @@ By = Annotated[str | None, typer.Option(help="Sort by this column; -COLUMN for d
 @contextlib.contextmanager
 def errors(as_json: bool) -> Iterator[None]:
     """Turns errors, and being asked to stop, into one message and an exit code."""
-    try:
-        with signals.listening(as_json):
-            yield
-    except Interrupted as stop:
-        _fail(str(stop), signals.code(stop.number), as_json, "")
-    except KeyboardInterrupt:
-        told = f"interrupted at once; what was committed is kept. The same again:\n  {signals.command(fresh=False)}"
-        _fail(told, signals.code(signal.SIGINT), as_json, "")
-    except JaxexpError as problem:
-        verdicts = getattr(problem, "verdicts", ())  # of a ClaimsError, whose module is heavy
-        _fail(str(problem), USAGE, as_json, "error: ", verdicts)
+    with documents.alone(as_json):
+        try:
+            with signals.listening():
+                yield
+        except Interrupted as stop:
+            _fail(str(stop), signals.code(stop.number), as_json, "")
+        except KeyboardInterrupt:
+            command = signals.command(fresh=False)
+            told = f"interrupted at once; what was committed is kept. The same again:\n  {command}"
+            _fail(told, signals.code(signal.SIGINT), as_json, "")
+        except JaxexpError as problem:
+            verdicts = getattr(problem, "verdicts", ())  # of a ClaimsError, whose module is heavy
+            _fail(str(problem), USAGE, as_json, "error: ", verdicts)
 
 
 def _fail(message: str, code: int, as_json: bool, prefix: str, verdicts: "Sequence[Verdict]" = ()) -> NoReturn:
