@@ -129,8 +129,8 @@ def check_origin(
     if (program, data) in made:
         return
     place = {name: value for name, value in environment.items() if name not in ("program", "data")}
-    same = bool(record) and _says(record, place)
-    _require(not same and data in {data for _, data in made}, "the program or the data that it was trained by")
+    if (record and _says(record, place)) or data not in {data for _, data in made}:
+        raise ValueError("it was trained by another program or on other data")
 
 
 def _says(whole: Any, part: Any) -> bool:

@@ -26,6 +26,9 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AT_ONCE_SECONDS, _IN_ORDER_SECONDS = 1.0, 8.0
 """How long the main thread may take to end at once, and to end in order: SIGTERM is to be obeyed within 10 s."""
 
+_SHOW_CURSOR = "\x1b[?25h"
+"""What a live line has hidden."""
+
 _temporary: set[Path] = set()
 
 
@@ -46,7 +49,7 @@ def listen() -> Callable[[], None]:
 def _end(number: int, fresh: bool = True) -> NoReturn:
     """Ends the process, whatever it is doing, and says so; with --json in a document as well."""
     told = f"stopped at once; what was committed is kept. The same again:\n  {command(fresh)}"
-    _say(2, f"\n{told}\n")
+    _say(2, f"{_SHOW_CURSOR * os.isatty(2)}\n{told}\n")
     if "--json" in sys.argv:
         _say(1, json.dumps({"error": told, "exit": code(number)}) + "\n")
     for folder in _temporary:
@@ -79,20 +82,17 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 def heard(told: str) -> Iterator[list[int]]:
     """Yields a list in which signals are put that come while what is inside goes on, for it to look at.
 
-    Where it does not end in time, after all but the first Ctrl-C, the process is ended at once.
+    The process is ended at once by another Ctrl-C, and where it does not end in time after any other signal.
 
     Args:
         told: What the user is told when the first comes.
-
-    Raises:
-        KeyboardInterrupt: If Ctrl-C is pressed again.
     """
     numbers: list[int] = []
     met: list[int] = []
 
     def on_signal(number: int, _frame: Any) -> None:
         if numbers and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            _end(number, fresh=False)  # no exception: JAX would wait for the end of what it computes
         numbers.append(number)
         _say(2, f"\n{told}\n")
 

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,20 @@ def alone(order, tmp_path):
     study = catalog.load(order.path).study
     worker.run(study, tmp_path / "alone", tile=Tile(1, 2))
     return chunks(tmp_path / "alone")
+
+
+def asked(order, job) -> dict:
+    """What a worker is told first."""
+    return {**order._asdict(), "folder": str(job.folder), "plan": job.plan.digest, "core": None, "digests": job.digests}
+
+
+def started(told: dict) -> subprocess.Popen:
+    """A worker process that has its order."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-m", "jaxexp.worker_process"], **pipes, text=True)
+    process.stdin.write(json.dumps(told) + "\n")
+    process.stdin.flush()
+    return process
 
 
 def shared(order, folder, monkeypatch, on_event=lambda number: None):
@@ -135,28 +150,64 @@ def test_a_worker_that_dies_before_it_is_ready_is_started_again(order, alone, tm
 
 def test_a_worker_that_is_told_to_stop_begins_no_other_batch(order, tmp_path, monkeypatch):
     job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
-    told = {**order._asdict(), "folder": str(job.folder), "plan": job.plan.digest, "core": None, "digests": job.digests}
-    asked, said = queue.Queue(), []
+    lines, said = queue.Queue(), []
     for line in (job.pending[0].name, job.pending[1].name, worker_process.STOP):
-        asked.put(line)
+        lines.put(line)
     monkeypatch.setattr(worker_process, "_say", said.append)
-    worker_process._serve(told, asked)
+    worker_process._serve(asked(order, job), lines)
     assert said == [{"ready": os.getpid()}]
 
 
 def test_a_worker_whose_starter_is_killed_ends_without_a_word(order, tmp_path):
     job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
-    told = {**order._asdict(), "folder": str(job.folder), "plan": job.plan.digest, "core": None, "digests": job.digests}
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, "-m", "jaxexp.worker_process"], **pipes, text=True) as process:
-        process.stdin.write(json.dumps(told) + "\n")
-        process.stdin.flush()
+    with started(asked(order, job)) as process:
         assert "ready" in process.stdout.readline()
         process.stdout.close()
         process.stdin.write(f"{job.pending[0].name}\n")
         process.stdin.close()
         assert process.stderr.read() == ""
         assert process.wait(timeout=60) == 0
+
+
+def test_what_an_experiment_prints_is_not_taken_for_a_worker_s_word(order, tmp_path):
+    path = Path(order.path)
+    printing = "import os, jax\nprint('loading', flush=True)\nos.system('echo from below')\n"
+    told = "def step(key, state, data, config):\n    print('tracing')\n"
+    text = path.read_text().replace("import jax\n", printing, 1)
+    path.write_text(text.replace("def step(key, state, data, config):\n", told))
+    job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
+    with started(asked(order, job)) as process:
+        process.stdin.write(f"{job.pending[0].name}\n")
+        process.stdin.flush()
+        while "committed" not in (said := json.loads(process.stdout.readline())):
+            pass
+        process.stdin.close()
+        printed = process.stderr.read().split()
+    assert said == {"committed": job.pending[0].name}
+    assert {"loading", "below", "tracing"} <= set(printed)
+
+
+def test_a_worker_that_cannot_load_the_experiment_says_so_in_one_line(order, tmp_path):
+    job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
+    Path(order.path).unlink()
+    with started(asked(order, job)) as process:
+        said, rest = json.loads(process.stdout.readline()), process.stdout.read()
+        assert (process.stderr.read(), rest) == ("", "")
+    assert said["error"].startswith("another process cannot join in: ")
+    assert str(order.path) in said["error"]
+
+
+def test_while_no_worker_answers_the_caller_can_stop(order, tmp_path, hired):
+    job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
+    crew = launch._Crew(job, order, sorted(os.sched_getaffinity(0))[:2])
+    crew.hire()
+    hired[0].process.send_signal(signal.SIGSTOP)
+    try:
+        hired[0].give(job.pending[0])
+        assert next(crew.heard(None)) is None
+    finally:
+        hired[0].process.kill()
+        crew.end()
 
 
 def test_workers_that_never_start_end_the_job_with_what_to_do(order, tmp_path, monkeypatch):

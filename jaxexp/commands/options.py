@@ -4,7 +4,6 @@ Nothing heavy is imported: `--help` and `list` answer at once.
 """
 
 import contextlib
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,10 +62,6 @@ def errors(as_json: bool) -> Iterator[None]:
                 yield
         except Interrupted as stop:
             _fail(str(stop), signals.code(stop.number), as_json, "")
-        except KeyboardInterrupt:
-            command = signals.command(fresh=False)
-            told = f"interrupted at once; what was committed is kept. The same again:\n  {command}"
-            _fail(told, signals.code(signal.SIGINT), as_json, "")
         except JaxexpError as problem:
             verdicts = getattr(problem, "verdicts", ())  # of a ClaimsError, whose module is heavy
             _fail(str(problem), USAGE, as_json, "error: ", verdicts)

@@ -73,19 +73,22 @@ def wait_until(happened) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "num_steps"), [(1, 400), (2, 1500)])
-def test_sigterm_ends_within_ten_seconds_and_changes_no_byte(tmp_path, workers, num_steps):
+@pytest.mark.parametrize(
+    ("number", "code", "workers", "num_steps"),
+    [(signal.SIGTERM, 143, 1, 400), (signal.SIGTERM, 143, 2, 1500), (signal.SIGINT, 130, 1, 400)],
+)
+def test_a_signal_ends_it_after_the_segment_and_changes_no_byte(tmp_path, number, code, workers, num_steps):
     folder = prepared(tmp_path / "stopped", num_steps)
     process = started(folder, workers)
     wait_until(lambda: len(chunks(folder)) >= 1 and claimed(folder) >= workers)
     time.sleep(0.4)  # into the middle of a batch: at its end there is nothing to checkpoint
     began = time.monotonic()
-    process.terminate()
+    process.send_signal(number)
     process.wait(timeout=60)
     assert time.monotonic() - began < 10
-    assert process.returncode == 143
+    assert process.returncode == code
     stderr = (folder / "told").read_text()
-    assert "To go on:" in stderr
+    assert f"To go on:\n  python -m jaxexp run walks --tile 1x1 --workers {workers}" in stderr
     assert "Traceback" not in stderr
     assert list((folder / FOLDER / "checkpoints").glob("[0-9]*.npz"))
     assert claimed(folder) == 0
@@ -110,6 +113,70 @@ def test_ctrl_c_twice_ends_now(tmp_path):
     assert before.items() <= chunks(folder).items()
     assert started(folder, 1).wait(timeout=300) == 0
     assert len(chunks(folder)) == 32
+
+
+LONG = """
+import jax
+import jaxexp as jx
+
+@jx.config
+class Config:
+    rate: float = 0.1
+
+def init(key, data, config):
+    return jax.random.normal(key, (200, 200))
+
+def step(key, state, data, config):
+    state = jax.lax.fori_loop(0, 10**6, lambda _, x: x @ x * config.rate, state)
+    return state, {"mean": state.mean()}
+
+study = jx.Study(experiment=jx.Experiment(init, step), config=Config(), seeds=1, num_steps=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("numbers", "code", "least", "most"),
+    [((signal.SIGTERM,), 143, 5, 10), ((signal.SIGHUP,), 129, 5, 10), ((signal.SIGINT, signal.SIGINT), 130, 0, 3)],
+)
+def test_in_the_middle_of_a_step_of_minutes_it_ends_in_time_too(tmp_path, numbers, code, least, most):
+    """Python meets no signal in compiled code; a first Ctrl-C waits for the step's end, and a second one does not."""
+    folder = prepared(tmp_path, 1)
+    (folder / "experiments" / "walks.py").write_text(LONG)
+    process = started(folder, 1)
+    wait_until(lambda: claimed(folder) >= 1)
+    time.sleep(3)  # into the step
+    for number in numbers[:-1]:
+        process.send_signal(number)
+        time.sleep(2)
+        assert process.poll() is None, "the step goes on"
+    began = time.monotonic()
+    process.send_signal(numbers[-1])
+    assert process.wait(timeout=60) == code
+    assert least < time.monotonic() - began < most
+    told = (folder / "told").read_text()
+    assert "stopped at once; what was committed is kept" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_sigterm_ends_in_time_while_a_worker_does_not_answer(tmp_path):
+    folder = prepared(tmp_path, 1500)
+    process = started(folder, 2)
+    wait_until(lambda: claimed(folder) >= 2)
+    (hand,) = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(hand), signal.SIGSTOP)
+    try:
+        time.sleep(2)
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+        assert time.monotonic() - began < 10
+    finally:
+        os.kill(int(hand), signal.SIGKILL)
+    assert "Traceback" not in (folder / "told").read_text()
 
 
 @pytest.mark.slow
