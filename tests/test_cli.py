@@ -264,6 +264,15 @@ def test_run_json_table_status_check_and_plot_agree(folder):
     assert all((folder / path).stat().st_size > 5000 for path in plotted["figures"])
 
 
+def test_what_an_experiment_prints_is_not_in_the_document(folder):
+    path = folder / "experiments" / "ball.py"
+    path.write_text(path.read_text().replace("@jx.config", "print('at first')\n@jx.config", 1))
+    done = jaxexp(folder, "show", "ball", "--json")
+    assert json.loads(done.stdout)["name"] == "ball"
+    assert "at first" in done.stderr
+    assert "at first" in jaxexp(folder, "show", "ball").stdout
+
+
 def test_a_claim_whose_estimate_fails_hides_neither_the_table_nor_the_other_verdicts(folder, monkeypatch):
     monkeypatch.chdir(folder)
     path = Path("experiments", "ball.py")

@@ -230,6 +230,8 @@ TAKEN = ("trial", "seed", "step", "eval_step", "status", "status_step", "rate", 
 WRONG_METRICS: dict[str, tuple[dict[Any, Any], str]] = {
     **{f"called {name}": ({name: jnp.float32(1)}, f"metric '{name}' needs another name") for name in TAKEN},
     "called nothing": ({"": jnp.float32(1)}, "metric '' needs another name"),
+    "called unprintably": ({"a\0b": jnp.float32(1)}, "needs a name of printable characters"),
+    "called like a dtype": ({"a::dtype=bfloat16": jnp.float32(1)}, "without '::'"),
     "called by a number": ({1: jnp.float32(1)}, "metric 1 needs another name"),
     "a vector": ({"y": jnp.zeros(3)}, r"metric 'y' has shape \[3\], not that of a scalar: use jnp.mean"),
     "one number in a vector": ({"y": jnp.zeros(1)}, r"metric 'y' has shape \[1\], not that of a scalar"),

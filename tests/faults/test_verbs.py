@@ -3,9 +3,12 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from jaxexp import upkeep
 
 TEXT = '''"""Where do walks end?"""
 
@@ -51,8 +54,9 @@ def test_reproduce_keeps_what_it_trained_where_it_is_told_to(place):
     records = [json.loads(jaxexp(place, *words, "results/walks/again").stdout) for _ in range(2)]
     assert [(told["verdict"], told["runs"]) for told in records] == [("identical", 12)] * 2
     assert json.loads(jaxexp(place, "status", "results/walks/again", "--json").stdout)["ok"] == 12
-    itself = jaxexp(place, *words, "results/walks/default")
-    assert (itself.returncode, "train again in another folder" in itself.stderr) == (2, True)
+    for itself in ("results/walks/default", "results/walks/default/claims"):
+        refused = jaxexp(place, *words, itself)
+        assert (refused.returncode, "train again in another folder" in refused.stderr) == (2, True)
 
 
 def test_replay_says_identical(place):
@@ -91,6 +95,15 @@ def test_doctor_finds_a_damaged_file_and_run_does_it_anew(place):
     assert path.read_bytes() == whole
 
 
+def test_a_state_that_is_not_finite_for_one_step_is_named(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "heals.py").write_text(HEALS)
+    assert jaxexp(tmp_path, "run", "heals", "--quiet").returncode == 0
+    told = json.loads(jaxexp(tmp_path, "replay", "heals", "--trial", "0", "--seed", "0", "--json").stdout)
+    assert (told["not_finite_step"], told["not_finite_metrics"]) == (4, ["mean"])
+    assert (told["parameter_step"], told["parameters"]) == (4, ["x"])
+
+
 def test_gc_removes_what_is_left_over(place):
     folder = place / "results" / "walks" / "default"
     left = folder / "claims" / "000000000-abc.json"
@@ -100,6 +113,14 @@ def test_gc_removes_what_is_left_over(place):
     assert "1 files removed" in jaxexp(place, "gc", "walks", "--all").stdout
     assert not left.exists()
     (folder / ".tmp-mine").rmdir()
+
+
+def test_a_clock_that_is_ahead_makes_no_file_stale(tmp_path, monkeypatch):
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / ".tmp-mine").touch()
+    two_hours_later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: two_hours_later)
+    assert list(upkeep.stale(tmp_path)) == []
 
 
 @pytest.mark.parametrize("platforms", ["nonsense", "cuda"])
@@ -125,6 +146,30 @@ def test_shards_make_a_run(place):
     told = json.loads(jaxexp(place, "status", "walks", "--name", "parts", "--json").stdout)
     assert (told["ok"], told["not_run"], told["running"]) == (12, 0, [])
 
+
+HEALS = '''"""When is it whole again?"""
+
+import jax.numpy as jnp
+
+import jaxexp as jx
+
+
+@jx.config
+class Config:
+    rate: float = 0.5
+
+
+def init(key, data, config):
+    return {"count": jnp.int32(0), "x": jnp.float32(1)}
+
+
+def step(key, state, data, config):
+    x = jnp.where(state["count"] == 3, jnp.nan, config.rate)
+    return {"count": state["count"] + 1, "x": x}, {"mean": state["x"]}
+
+
+study = jx.Study(experiment=jx.Experiment(init, step), config=Config(), seeds=1, num_steps=9)
+'''
 
 TUPLES = '''"""How large is a tower?"""
 
