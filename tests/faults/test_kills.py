@@ -1,101 +1,154 @@
 """kill -9 at any time, several processes on one folder, and controls that show that these tests see faults."""
 
+import json
 import os
 import random
 import signal
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import studies
 
 import jaxexp as jx
-from jaxexp import claims, jobs, store, worker
+from jaxexp import claims, files, jobs, store, worker
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.plans import Tile
 
 TILE = Tile(1, 1)
-SIZE = "num_trials=12, num_seeds=5, num_steps=40, side=220"
-WORK = f"""
-from pathlib import Path
-from jaxexp import files, jobs, store, worker
-from jaxexp.plans import Tile
-folder, log = Path(sys.argv[1]), open(sys.argv[2], "a", buffering=1)
-CONTROL = sys.argv[3] if len(sys.argv) > 3 else ""
-whole = files.write
-def half(path, content):
-    "What must not be: a chunk under its final name before it is whole."
-    if path.parent.name != "chunks":
-        return whole(path, content)
-    with path.open("wb") as file:
-        if CONTROL == "without rename":
-            file.write(content[: len(content) // 2])
-        file.flush()
-        time.sleep(0.2)
-        file.seek(0)
-        file.write(content)
-if CONTROL:
-    import time
-    files.write = half
-print("ready", flush=True)
-job = jobs.prepare(studies.walk({SIZE}), folder, tile=Tile(1, 1))
-for event in worker.work(job):
-    if isinstance(event, worker.Committed):
-        log.write(event.batch.name + "\\n")
-"""
+CONTROLS = studies.FAULTS[1:]
 
 
-def started(folder: Path, log: Path, control: str = "") -> subprocess.Popen:
-    process = subprocess.Popen([*studies.code(WORK), str(folder), str(log), control], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    with process.stdout as output:
-        assert output.readline() == b"ready\n"
-    return process
+def started(folder: Path, log: Path, fault: str = "") -> subprocess.Popen:
+    return subprocess.Popen([*studies.code("studies.work(*sys.argv[1:])"), str(folder), str(log), fault])
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline, "nothing came for two minutes"
+        time.sleep(0.005)
+
+
+def told(log: Path) -> list[list[Any]]:
+    """What the log says by now, line by line: process, what, batch, step, num_steps, seconds."""
+    text = log.read_text() if log.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def ended_or_told(process: subprocess.Popen, log: Path) -> bool:
+    """Whether a process has ended, or has trained something and is at its next."""
+    return process.poll() is not None or any(life == process.pid for life, *_ in told(log))
+
+
+def killed(process: subprocess.Popen, log: Path, seconds: float, moment: Callable[[], bool] = lambda: True) -> int:
+    """Kills a process so long after its first segment, at the next such moment; how it ended."""
+    wait_until(lambda: ended_or_told(process, log))
+    time.sleep(seconds)
+    wait_until(lambda: moment() or process.poll() is not None)
+    process.kill()
+    return process.wait()
 
 
 def tables(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "chunks").glob("[0-9]*.npz"))}
 
 
+def committed(log: Path) -> list[str]:
+    return [batch for _, what, batch, *_ in told(log) if what == "committed"]
+
+
+def cut_short(folder: Path) -> set[str]:
+    """The batches that dead processes were at: they hold them, and the table lacks them."""
+    return {batch for batch, dead in claims.held(folder) if dead} - {name.split(".")[0] for name in tables(folder)}
+
+
+def half_written(folder: Path, kind: str) -> set[Path]:
+    return set((folder / kind).glob(f"{files.TEMPORARY}*"))
+
+
+def resumptions(log: Path) -> int:
+    """How many lives went on inside a batch; asserts that none left a step out or did too many a second time.
+
+    A life goes on no earlier than the last checkpoint that was told of. Beyond it lie what one interval holds and
+    one more segment: as long as all but the last took no longer than the interval, no checkpoint was due.
+    """
+    saved, reached, beyond = Counter[str](), Counter[str](), dict[tuple[int, str], list[tuple[int, float]]]()
+    spent = resumed = 0
+    for life, what, batch, step, num_steps, seconds in told(log):
+        if (life, batch) not in beyond:
+            assert saved[batch] <= step - num_steps <= reached[batch], "not gone on from where it was left off"
+            resumed += step > num_steps
+        unsaved = beyond.setdefault((life, batch), [])
+        if what == "segment":
+            assert sum(seconds for _, seconds in unsaved) <= studies.CHECKPOINT_SECONDS, "a checkpoint was due"
+            unsaved.append((num_steps, seconds))
+            spent, reached[batch] = spent + num_steps, max(reached[batch], step)
+        else:
+            unsaved.clear()
+            saved[batch] = step
+    lost = sum(num_steps for unsaved in beyond.values() for num_steps, _ in unsaved)
+    assert spent <= studies.NUM_RUNS * studies.NUM_STEPS + lost
+    return resumed
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The table of a run that nothing happens to; its program is in the compile cache from now on."""
     folder = tmp_path_factory.mktemp("whole")
-    process = started(folder / "run", folder / "log")
-    assert process.wait(timeout=300) == 0
+    assert started(folder / "run", folder / "log").wait(timeout=300) == 0
+    assert len(tables(folder / "run")) == studies.NUM_RUNS
     return tables(folder / "run")
+
+
+def interrupted(folder: Path, log: Path, draw: random.Random, most: int) -> tuple[int, set[str]]:
+    """Kills the work on a folder until all is done or `most` kills cut a batch short; how many, what they left half.
+
+    Every fifth kill waits, after its random time, for a chunk that is being written.
+    """
+    kills, torn, acknowledged = 0, {"chunks": set[Path](), "checkpoints": set[Path]()}, dict[str, bytes]()
+    while kills < most and len(acknowledged) < studies.NUM_RUNS:
+        process, seconds = started(folder, log, "slow writes"), draw.uniform(0, 0.5)
+        if kills % 5:
+            ended = killed(process, log, seconds)
+        else:
+            before = torn["chunks"]
+            ended = killed(process, log, seconds, lambda before=before: half_written(folder, "chunks") > before)
+        found = tables(folder)
+        assert ended == -signal.SIGKILL or len(found) == studies.NUM_RUNS
+        assert acknowledged.items() <= found.items()
+        assert set(committed(log)) <= {name.split("-")[0] for name in found}
+        assert list(store.damaged(folder)) == []
+        acknowledged, kills = found, kills + bool(cut_short(folder))
+        torn = {kind: half_written(folder, kind) for kind in torn}
+    return kills, {kind for kind in torn if torn[kind]}
 
 
 @pytest.mark.slow
 def test_sixty_kills_change_no_byte_and_lose_nothing(tmp_path, uninterrupted):
-    folder, log, draw = tmp_path / "run", tmp_path / "log", random.Random(0)
-    acknowledged: set[str] = set()
-    for _ in range(60):
-        process = started(folder, log)
-        time.sleep(draw.uniform(0.2, 1.6))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        told = set(log.read_text().split()) if log.exists() else set()
-        assert told <= {name.split("-")[0] for name in tables(folder)}
-        assert acknowledged <= told
-        acknowledged = told
-        assert list(store.damaged(folder)) == []
-    assert started(folder, log).wait(timeout=300) == 0
-    assert tables(folder) == uninterrupted
-    executed = log.read_text().split()
-    assert len(executed) == len(set(executed)), "a committed batch was done again"
+    draw, kills, torn, resumed = random.Random(0), 0, set[str](), 0
+    while kills < 60:  # on a fast machine a folder is done before
+        folder, log = tmp_path / f"run-{kills}", tmp_path / f"log-{kills}"
+        more, kinds = interrupted(folder, log, draw, 60 - kills)
+        assert started(folder, log, "slow writes").wait(timeout=300) == 0
+        assert tables(folder) == uninterrupted
+        assert len(committed(log)) == len(set(committed(log))), "a committed batch was done again"
+        kills, torn, resumed = kills + more, torn | kinds, resumed + resumptions(log)
+    assert torn == {"chunks", "checkpoints"}, "no kill came in the middle of a write"
+    assert resumed >= 15
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("control", ["without rename", "without commit marker"])
-def test_the_controls_are_seen(tmp_path, control):
+@pytest.mark.parametrize("control", CONTROLS)
+def test_the_controls_are_seen(tmp_path, control, uninterrupted):
     folder, log, draw = tmp_path / "run", tmp_path / "log", random.Random(1)
     for _ in range(20):
-        process = started(folder, log, control)
-        time.sleep(draw.uniform(1.2, 2.5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert killed(started(folder, log, control), log, draw.uniform(0, 1.5)) == -signal.SIGKILL
         if list(store.damaged(folder)):
             return
     pytest.fail("no half chunk was seen in 20 kills")
@@ -103,19 +156,26 @@ def test_the_controls_are_seen(tmp_path, control):
 
 @pytest.mark.slow
 def test_four_processes_divide_a_folder_with_kills_among_them(tmp_path, uninterrupted):
-    folder, draw = tmp_path / "run", random.Random(2)
-    logs = [tmp_path / f"log-{number}" for number in range(4)]
-    processes = [started(folder, log) for log in logs]
-    for _ in range(6):
-        time.sleep(draw.uniform(0.3, 1.0))
-        victim = draw.randrange(4)
-        processes[victim].send_signal(signal.SIGKILL)
-        processes[victim].wait()
-        processes[victim] = started(folder, logs[victim])
+    folder, log, draw = tmp_path / "run", tmp_path / "log", random.Random(2)
+    processes, cut = [started(folder, log, "slow writes") for _ in range(4)], 0
+
+    def at_work() -> list[int]:
+        return [number for number, process in enumerate(processes) if ended_or_told(process, log)]
+
+    for kills in range(1, 7):  # each when so much is done that there is work left for all
+        wait_until(lambda kills=kills: len(committed(log)) >= 4 * kills and at_work())
+        time.sleep(draw.uniform(0, 0.2))
+        victim = draw.choice(at_work())
+        before = cut_short(folder)
+        assert killed(processes[victim], log, 0) == -signal.SIGKILL
+        assert len(tables(folder)) < studies.NUM_RUNS
+        cut += bool(cut_short(folder) - before)
+        processes[victim] = started(folder, log, "slow writes")
     assert [process.wait(timeout=300) for process in processes] == [0] * 4
     assert tables(folder) == uninterrupted
-    executed = [name for log in logs for name in log.read_text().split()]
-    assert len(executed) == len(set(executed)), "a committed batch was done again"
+    assert len(committed(log)) == len(set(committed(log))), "a committed batch was done again"
+    assert cut >= 3
+    assert resumptions(log) > 0
     assert list(claims.held(folder)) == []
 
 
