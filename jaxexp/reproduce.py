@@ -123,7 +123,7 @@ def _check_writable(folder: Path) -> None:
     """Checks that the verdict can be recorded, before anything is trained."""
     below = folder / "reproductions"
     try:
-        files.make_folder(below if below.is_dir() else folder)
+        files.make_folder(below if below.exists() or below.is_symlink() else folder, own=below.is_symlink())
     except StoreError as problem:
         raise StoreError(
             f"{problem.__cause__ or problem}: the verdict is recorded in {folder}, which cannot be written: reproduce "

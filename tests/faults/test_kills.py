@@ -233,6 +233,23 @@ def test_a_claim_that_stands_still_is_taken_after_a_lease(tmp_path, monkeypatch)
     assert list(claims.held(tmp_path)) == []
 
 
+def test_a_claim_that_cannot_be_renewed_leaves_no_temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.02)
+    full = []
+
+    def no_room(path: Path, content: bytes) -> int:
+        path.touch()
+        full.append(path)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    mine = claims.Claims(tmp_path, "d")
+    assert mine.take("000000000")
+    wait_until(lambda: len(full) >= 2)
+    mine.close()
+    assert list((tmp_path / "claims").iterdir()) == []
+
+
 def test_a_claim_of_another_machine_counts_as_nobodys_after_a_long_silence(tmp_path):
     (tmp_path / "claims").mkdir()
     path = tmp_path / "claims" / "000000000-d.json"

@@ -1,6 +1,7 @@
 """Reproductions: the same bits here; elsewhere false alarms at their level, and planted faults found."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,29 @@ def test_what_is_judged_is_not_trained_into_and_neither_is_anything_else(recorde
     changed = asked._replace(study=asked.study.replace(experiment=experiment))
     with pytest.raises(MismatchError, match="train again in another folder"):
         reproduce.begun(recorded, changed, path)
+
+
+def test_where_no_verdict_can_be_recorded_nothing_is_trained(recorded, tmp_path):
+    (asked,) = recorded_orders.asked(recorded)
+    (recorded / "reproductions").write_text("a file in the way")
+    with pytest.raises(StoreError, match=r"the verdict is recorded in .*: reproduce a copy of it"):
+        reproduce.begun(recorded, asked, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_claim_on_a_trial_that_is_not_trained_again_is_not_judged(recorded, tmp_path):
+    path = tmp_path / "experiments" / "walks.py"
+    claim = "jx.measured('largest', studies.Config(rate=0.1))"
+    path.write_text(path.read_text().replace("lambda d: d.largest.isel(trial=0, eval_step=-1)", claim))
+    reference = tmp_path / "reference"
+    study = catalog.load("walks").study
+    source = jobs.Source("walks", path.read_text(), tmp_path)
+    report.write(reference, study, worker.run(study, reference, tile=Tile(2, 2), source=source))
+    assert again(reference, tmp_path / "again").verdict == IDENTICAL
+    for folder in ("plans", "chunks"):
+        shutil.rmtree(reference / folder)
+    with pytest.raises(StoreError, match=r"(?s)nothing that could be compared.*no trial has rate=0\.1"):
+        again(reference, tmp_path / "other", "rate=0.3,0.4")
 
 
 def test_a_part_of_the_seeds_is_compared_with_the_same_seeds(recorded, tmp_path):
