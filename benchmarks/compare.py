@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import measurement, workloads
 from benchmarks.measurement import CAREFUL_LOOP, Contender
-from jaxexp import signals
+from jaxexp import documents, signals
 
 LOOP_RUNS = {"W1": 128, "W2": 64, "W3": 64, "W4": 3}
 """Runs of the careful loop: a second or so of work, spread over the sweep; each costs the same."""
@@ -121,7 +121,7 @@ def report(document: dict[str, Any], as_json: bool) -> None:
         if as_json
         else f"{document['device']}\n\n{measurement.markdown(document['rows'])}"
     )
-    sys.stdout.write(f"{text}\n")
+    documents.write(f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -23,5 +23,7 @@ def alone(wanted: bool) -> Iterator[None]:
 
 
 def write(text: str) -> None:
-    """Writes a document to standard output."""
-    (_kept[-1] if _kept else sys.stdout).write(text)
+    """Writes a document to standard output, where that is open."""
+    stream = _kept[-1] if _kept else sys.stdout
+    if stream is not None:
+        stream.write(text)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import jaxexp as jx
 from benchmarks import compare, handwritten, measurement, natural, overhead, scaling, task, workloads
 from jaxexp import engine, jobs
+from jaxexp.cli import app
 from jaxexp.plans import Tile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,6 +135,14 @@ def test_the_short_comparison_has_the_projects_own_rows():
     rows = json.loads(done.stdout)["rows"]
     assert [row["contender"] for row in rows] == ["careful loop", "naive vmap", "jaxexp"]
     assert all(row["trials_per_second"] > 0 for row in rows)
+
+
+def test_bench_prints_its_document_on_standard_output(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(compare, "measured", lambda say: print("measuring") or {"device": "d", "rows": []})
+    done = CliRunner().invoke(app, ["bench", "--json"])
+    assert json.loads(done.stdout) == {"device": "d", "rows": []}
+    assert done.stderr == "measuring\n"
 
 
 @pytest.mark.slow
