@@ -4,7 +4,8 @@ Programs are lowered here and compared with the folder's, but nothing is compile
 """
 
 import dataclasses
-import shutil
+import errno
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +105,7 @@ def prepare(
         return _job(plan if tile else timing.fastest(plan), None, ())
     if fresh and store.exists(folder):
         _refuse_where_others_work(folder)
-        shutil.move(folder, _aside(folder))
+        _put_aside(folder)
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if not store.exists(folder) and "plans" not in there and there - store.NAMES:
         raise StoreError(f"{folder} holds other files and no run: choose another --name; nothing there was touched")
@@ -171,11 +172,21 @@ def _pending(plan: Plan, folder: Path | None) -> tuple[Batch, ...]:
     return tuple(batch for batch in plans.batches(plan) if batch.name not in there)
 
 
-def _aside(folder: Path) -> Path:
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
-        number += 1
-    return aside
+def _put_aside(folder: Path) -> None:
+    """Renames a folder to the first name of its kind that is free; of two who do so at once both find one."""
+    for number in itertools.count(1):
+        aside = folder.with_name(f"{folder.name}.old-{number}")
+        if aside.exists():
+            continue
+        try:
+            folder.rename(aside)
+        except FileNotFoundError:
+            return
+        except OSError as problem:
+            if problem.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise StoreError(f"{folder} cannot be put aside ({problem.strerror}): use another --name") from problem
+        else:
+            return
 
 
 def _in_folder(plan: Plan, folder: Path, known: list[StoredPlan], tile: Tile | None) -> Plan:
