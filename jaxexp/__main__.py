@@ -1,5 +1,10 @@
 """`python -m jaxexp` is `jaxexp`."""
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback before `signals` listens, which takes a moment
+
 from jaxexp import signals
 
 
