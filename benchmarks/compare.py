@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"unknown here: {', '.join(sorted(unknown))}")
     chosen = quick if given.quick else contenders
-    with signals.listening(given.json):
+    with documents.alone(given.json), signals.listening():
         report(measured(names, chosen=chosen, only=given.only, repeats=given.repeats, say=to_stderr), given.json)
 
 

@@ -65,13 +65,9 @@ def study(num_trials: int, num_seeds: int) -> jx.Study:
 def result() -> Result:
     """Returns what a batch of `NUM_RUNS` runs might give."""
     runs, steps = np.arange(NUM_RUNS), np.arange(3, dtype=np.int32)
-    plain = [
-        runs.astype(np.int32),
-        runs.astype(np.uint32),
-        np.zeros(NUM_RUNS, np.int8),
-        np.full(NUM_RUNS, -1, np.int32),
-    ]
-    return Result(*plain, steps, steps, {"loss": np.zeros((NUM_RUNS, 3))}, {"end": np.ones((NUM_RUNS, 3))})
+    status, bad_step = np.zeros(NUM_RUNS, np.int8), np.full(NUM_RUNS, -1, np.int32)
+    logged, evaluated = {"loss": np.zeros((NUM_RUNS, 3))}, {"end": np.ones((NUM_RUNS, 3))}
+    return Result(runs.astype(np.int32), runs.astype(np.uint32), status, bad_step, steps, steps, logged, evaluated)
 
 
 def counts() -> dict[str, int]:

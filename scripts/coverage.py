@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray
@@ -245,7 +245,7 @@ class Null(NamedTuple):
         bound: The true value of the statistic.
     """
 
-    statistic: str
+    statistic: Literal["mean", "median", "iqm", "share"]
     distribution: str
     draw: Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
     bound: float

@@ -119,7 +119,7 @@ def measured(name: str) -> list[str]:
     for fault, wrong in faults(name, study):
         began = time.perf_counter()
         after = worker.run(wrong, tile=tile, yes=True)
-        pairs = {label: (pair.before, pair.now) for label, pair in reproduce._of_plan(before, after, swept)}
+        pairs = {label: (pair.before, pair.now) for label, pair in reproduce._of_plan(before, after, swept) if pair}
         for claim in study.claims:
             old, new = (statistics.per_seed(claim, dataset) for dataset in (before, after))
             _, first, second = np.intersect1d(old["seed"], new["seed"], return_indices=True)

@@ -145,6 +145,16 @@ def test_bench_prints_its_document_on_standard_output(monkeypatch):
     assert done.stderr == "measuring\n"
 
 
+def test_the_comparison_prints_its_document_on_standard_output(monkeypatch, capsys):
+    asked = {"chosen": compare.quick, "only": ["jaxexp"], "repeats": 1, "say": compare.to_stderr}
+    document = {"device": "d", "rows": []}
+    monkeypatch.setattr(compare, "measured", lambda names, **given: print(names, given == asked) or document)
+    compare.main(["W1", "--quick", "--only", "jaxexp", "--repeats", "1", "--json"])
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == document
+    assert printed.err == "['W1'] True\n"
+
+
 @pytest.mark.slow
 def test_scaling_measures_every_stage():
     (row,) = scaling.measured(["100x2"], [1])
