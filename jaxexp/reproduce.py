@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import devices, files, jobs, matching, plans, recorded, statistics, store
+from jaxexp import devices, files, jobs, matching, recorded, statistics, store
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.jobs import Job
 from jaxexp.plans import Tile
@@ -77,11 +77,12 @@ class Reproduction(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """One of a folder's plans after it was trained again, and its results."""
+    """One of a folder's plans after it was trained again, its results, and how many runs were not there before."""
 
     asked: Asked
     job: Job
     dataset: Any
+    num_new: int
 
 
 class _Pair(NamedTuple):
@@ -155,8 +156,18 @@ def judge(folder: Path, trained: Sequence[Trained]) -> Reproduction:
         same_machine=not environment,
     )
     worst = max((found.verdict for found in judged), key=ORDER.index)
-    num_runs = sum(batch.num_runs for one in trained for batch in plans.batches(one.job.plan))
-    return Reproduction(worst, judged, environment + code, num_runs, not_judged, _warnings(judged, environment, code))
+    num_runs = sum(one.job.plan.num_runs for one in trained)
+    warnings = _kept(trained) + _warnings(judged, environment, code)
+    return Reproduction(worst, judged, environment + code, num_runs, not_judged, warnings)
+
+
+def _kept(trained: Sequence[Trained]) -> list[str]:
+    """What was there before anything was trained: the verdict on it is no better than its origin."""
+    first = trained[0]
+    if first.num_new == first.job.plan.num_runs:
+        return []
+    num_new = sum(one.num_new for one in trained)
+    return [f"{num_new:,} runs were trained now; all others were in {first.job.folder} before, and are judged as found"]
 
 
 def _changed(folder: Path, trained: Sequence[Trained]) -> tuple[list[str], list[str]]:
@@ -174,7 +185,7 @@ def _changed(folder: Path, trained: Sequence[Trained]) -> tuple[list[str], list[
     for name in [name for name in versions[1] if name not in now["versions"]]:
         if versions[0].get(name) != versions[1][name]:
             code.append(f"{name}: {versions[0].get(name)} -> {versions[1][name]}")
-    for asked, job, _ in trained:
+    for asked, job, *_ in trained:
         there = asked.stored.programs if asked.stored else {}
         for group in there.keys() & job.digests.keys():
             if there[group]["data"] != job.digests[group]["data"]:
@@ -255,7 +266,7 @@ def _metrics(folder: Path, trained: Sequence[Trained]) -> tuple[dict[str, _Pair]
     found, missing = dict[str, _Pair](), list[str]()
     tables = [one.asked.stored.trials for one in trained if one.asked.stored]
     fields = list(union(tables).columns) if tables else []
-    for asked, _, again in trained:
+    for asked, _, again, _ in trained:
         if asked.stored is None:
             continue
         for name, pair in _of_plan(recorded.results(folder, asked.stored), again, fields):

@@ -81,9 +81,9 @@ def reproduce(
             for number, asked in enumerate(everything, 1):
                 with display.tracing(quiet):
                     job = reproductions.begun(folder, asked, again)
+                left = job.plan.num_runs - job.num_done
                 if not quiet:
                     part = f"plan {number} of {len(everything)}, " if len(everything) > 1 else ""
-                    left = job.plan.num_runs - job.num_done
                     display.err.print(f"{folder}: {part}{left:,} runs to train again", markup=False)
                 # Without a command line that says the study, no other process can find it.
                 order, most = (asked.order, workers) if asked.order else (recorded.order(store.record(folder)), 1)
@@ -94,7 +94,7 @@ def reproduce(
                         raise
                     told = "interrupted; nothing that it trained is kept (--keep FOLDER does that): start it again"
                     raise Interrupted(told, stop.number) from stop
-                trained.append(reproductions.Trained(asked, job, worker.collect(job)))
+                trained.append(reproductions.Trained(asked, job, worker.collect(job), left))
             found = reproductions.judge(folder, trained)
         path = reproductions.keep(folder, found)
         if as_json:

@@ -153,7 +153,7 @@ def again(folder: Path, temporary: Path, *words: str, seeds: int | None = None) 
         job = reproduce.begun(folder, asked, temporary)
         for _ in worker.work(job):
             pass
-        trained.append(reproduce.Trained(asked, job, worker.collect(job)))
+        trained.append(reproduce.Trained(asked, job, worker.collect(job), job.plan.num_runs - job.num_done))
     return reproduce.judge(folder, trained)
 
 
@@ -187,6 +187,7 @@ def test_an_interrupted_reproduction_goes_on_where_it_was_stopped(recorded, tmp_
     assert 0 < left.num_done < 15
     found = again(recorded, tmp_path / "again")
     assert (found.verdict, found.changed, found.num_runs) == (IDENTICAL, [], 15)
+    assert found.warnings[0].startswith(f"{15 - left.num_done} runs were trained now; all others were in ")
 
 
 def test_what_is_judged_is_not_trained_into_and_neither_is_anything_else(recorded, tmp_path):
@@ -305,7 +306,9 @@ def test_trials_of_values_that_are_no_numbers_and_plain_functions_are_judged(tmp
     for _ in worker.work(job):
         pass
     asked = recorded_orders.Asked(traced(fault), None, stored)
-    pairs, missing = reproduce._metrics(tmp_path / "run", [reproduce.Trained(asked, job, worker.collect(job))])
+    pairs, missing = reproduce._metrics(
+        tmp_path / "run", [reproduce.Trained(asked, job, worker.collect(job), job.plan.num_runs)]
+    )
     assert missing == []
     judged = reproduce.compared({name: pair[1:3] for name, pair in pairs.items()}, 1, same_machine=True)
     different = {found.quantity for found in judged if found.verdict == DIFFERENT}

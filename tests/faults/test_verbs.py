@@ -53,6 +53,8 @@ def test_reproduce_keeps_what_it_trained_where_it_is_told_to(place):
     words = ("reproduce", "walks", "--quiet", "--json", "--keep")
     records = [json.loads(jaxexp(place, *words, "results/walks/again").stdout) for _ in range(2)]
     assert [(told["verdict"], told["runs"]) for told in records] == [("identical", 12)] * 2
+    nothing = "0 runs were trained now; all others were in results/walks/again before, and are judged as found"
+    assert [told["warnings"] for told in records] == [[], [nothing]]
     assert json.loads(jaxexp(place, "status", "results/walks/again", "--json").stdout)["ok"] == 12
     for itself in ("results/walks/default", "results/walks/default/claims"):
         refused = jaxexp(place, *words, itself)
