@@ -87,7 +87,7 @@ def dynamic(default: Any, *, minimum: float | None = None, maximum: float | None
 
 @dataclass_transform(frozen_default=True)
 def config(cls: type[T]) -> type[T]:
-    """Makes a class a config: a frozen dataclass, and a pytree whose leaves are its dynamic fields.
+    """Makes a class a config: a frozen dataclass, and a pytree whose leaves are its dynamic fields by name.
 
     `float` fields are dynamic, all others static; `static(...)` and `dynamic(...)` say otherwise.
 
@@ -112,7 +112,8 @@ def config(cls: type[T]) -> type[T]:
             )
     jax.tree_util.register_dataclass(
         made,
-        data_fields=[field.name for field in known.values() if field.dynamic],
+        # By name: a program takes its hyperparameters by position, and which is which must not depend on their order.
+        data_fields=sorted(field.name for field in known.values() if field.dynamic),
         meta_fields=[field.name for field in known.values() if not field.dynamic],
     )
     return made

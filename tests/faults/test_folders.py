@@ -359,6 +359,25 @@ def test_an_edit_re_runs_what_it_changes_and_no_more(tmp_path, edit):
         assert job.plan.num_runs - job.num_done == expected
 
 
+@pytest.mark.parametrize("used", ["rate", "decay"])
+def test_hyperparameters_are_known_by_name_in_whatever_order_they_are_declared(tmp_path, used):
+    """Another order and another use of it lower to the same text, where arguments go by their order."""
+    from jaxexp import catalog
+
+    rate, decay, path = "    rate: float = jx.dynamic(0.1)\n", "    decay: float = 0.5\n", tmp_path / "edited.py"
+    assert rate in SOURCE
+    path.write_text(SOURCE.replace(rate, rate + decay))
+    worker.run(catalog.load(str(path)).study, tmp_path / "run", source=jobs.Source("edited", path.read_text()))
+    path.write_text(SOURCE.replace(rate, decay + rate).replace("config.rate", f"config.{used}"))
+    study, source = catalog.load(str(path)).study, jobs.Source("edited", path.read_text())
+    if used == "rate":
+        job = jobs.prepare(study, tmp_path / "run", source=source)
+        assert job.num_done == job.plan.num_runs
+    else:
+        with pytest.raises(MismatchError, match="by another program"):
+            jobs.prepare(study, tmp_path / "run", source=source)
+
+
 @pytest.mark.parametrize(
     ("edits", "refused"),
     [
