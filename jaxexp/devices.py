@@ -22,6 +22,18 @@ from jaxexp.errors import StudyError
 _ENOUGH_BYTES = 2**50
 """What is taken to be there where nothing says how much memory there is."""
 
+_USUAL = {
+    "jax_default_matmul_precision": None,
+    "jax_disable_jit": False,
+    "jax_disable_most_optimizations": False,
+    "jax_exec_time_optimization_effort": 0.0,
+    "jax_memory_fitting_effort": 0.0,
+    "jax_threefry_partitionable": True,
+}
+"""Settings of JAX on which bits depend, and what they are where nobody sets them."""
+
+_VARIABLES = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+
 _PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy", "jaxexp")
 
 
@@ -63,7 +75,15 @@ def environment() -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "compiler_options": compiler_options(),
         "x64": bool(jax.config.values["jax_enable_x64"]),
+        "settings": _settings(),
     }
+
+
+def _settings() -> dict[str, str]:
+    """What else of JAX's settings and of the environment the compiler goes by, where it is not as usual."""
+    known = {name: jax.config.values.get(name, usual) for name, usual in _USUAL.items()}
+    found = {name: str(known[name]) for name, usual in _USUAL.items() if known[name] != usual}
+    return found | {name: os.environ[name] for name in _VARIABLES if os.environ.get(name)}
 
 
 @functools.cache

@@ -9,13 +9,14 @@ from jaxexp import store
 from jaxexp.errors import MismatchError
 from jaxexp.store import StoredPlan
 
-_OF_BITS = ("versions", "device", "threads", "xla_flags", "compiler_options", "x64")
+_OF_BITS = ("versions", "device", "threads", "xla_flags", "compiler_options", "x64", "settings")
 _OF_VERSIONS = ("jax", "jaxlib")
 
 
 def bits_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
     """Returns of an environment what the bits of a run can depend on, beside its program."""
     found = {name: environment.get(name) for name in _OF_BITS}
+    found["settings"] = environment.get("settings") or {}  # records of before have none
     found["versions"] = {name: (environment.get("versions") or {}).get(name) for name in _OF_VERSIONS}
     found["device"] = {name: (environment.get("device") or {}).get(name) for name in ("platform", "kind")}
     return found
@@ -79,7 +80,7 @@ def check_same(
         if (environment.get("program"), environment.get("data")) not in ours:
             raise MismatchError(f"{folder} was trained by another program or on other data (chunk {name}): {hint}")
     for stored in stored_plans:
-        for group in programs.keys() & stored.programs.keys():
+        for group in sorted(programs.keys() & stored.programs.keys()):
             there, here = stored.programs[group], programs[group]
             if there["data"] != here["data"]:
                 raise MismatchError(f"{folder} was trained on other data (group {group}): {hint}")
@@ -106,10 +107,10 @@ def _same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What changed between two records: versions, settings, and the lines of the experiment file."""
-    changed = []
-    for name in _OF_BITS:
-        if before.get(name) != now.get(name):
-            changed.append(f"{name}: {before.get(name)} -> {now.get(name)}")
+    there, here = ({**record, "settings": record.get("settings") or {}} for record in (before, now))
+    changed = [
+        f"{name}: {there.get(name)} -> {here.get(name)}" for name in _OF_BITS if there.get(name) != here.get(name)
+    ]
     old, new = str(before.get("source") or "").splitlines(), str(now.get("source") or "").splitlines()
     changed += list(difflib.unified_diff(old, new, "recorded", "now", lineterm="", n=1))
-    return "\n".join(changed) or "the experiment file is the same: something that it imports has changed"
+    return "\n".join(changed) or "the experiment file is the same: something that it imports or reads has changed"

@@ -470,6 +470,16 @@ def test_another_precision_is_refused(tmp_path, study):
         jx.run(study, tmp_path)
 
 
+def test_results_of_other_settings_of_the_compiler_are_not_mixed(tmp_path, study):
+    jx.run(study, tmp_path, tile=TILE)
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        with pytest.raises(MismatchError, match=r"settings: \{\} -> \{'jax_disable_most_optimizations': 'True'\}"):
+            jx.run(study.replace(seeds=9), tmp_path)
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
 def test_another_number_of_threads_is_refused_with_the_setting(tmp_path, study):
     assert devices.environment()["threads"] == 1
     jx.run(study, tmp_path, tile=TILE)
