@@ -30,6 +30,8 @@ _TAKEN = ("trial", "seed", "step", "eval_step", "status", "status_step")
 
 _MOST_BYTES = 2**40
 
+_CALLBACKS = {"pure_callback", "io_callback", "ordered_callback"}
+
 KEYS = "threefry2x32"
 """The kind of the random keys that experiments get, whatever kind JAX makes when none is named."""
 
@@ -170,7 +172,13 @@ def _trace(
 ) -> tuple[Any, Any]:
     """A function of the experiment as a program, and the shapes of what it returns."""
     try:
-        return jax.make_jaxpr(function, return_shape=True)(*arguments, traced)
+        made = jax.make_jaxpr(function, return_shape=True)(*arguments, traced)
+        if called := sorted(_CALLBACKS & _primitives(made[0].jaxpr)):
+            raise StudyError(
+                f"{name} calls Python in the middle of compiled code ({called[0]}): what that does is no part of the "
+                "program by which a run is known again; compute it with jax.numpy, or before, in `data`"
+            )
+        return made
     except _NOT_CONCRETE as problem:
         culprits = _culprits(function, config, arguments, traced)
         if not culprits:

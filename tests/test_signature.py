@@ -255,6 +255,15 @@ def test_metrics_that_are_no_scalars_with_names_of_their_own_are_refused(functio
         plans.plan(_study(**{function: functions[function]}))
 
 
+def test_a_call_of_python_in_compiled_code_is_refused():
+    def step(key, state, data, config):
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        return state, {"loss": jax.pure_callback(lambda x: 2 * x, shape, config.rate, vmap_method="sequential")}
+
+    with pytest.raises(StudyError, match=r"step calls Python in .* \(pure_callback\): .* jax.numpy"):
+        plans.plan(_study(step=step))
+
+
 def test_a_metric_of_both_step_and_evaluate_is_refused():
     with pytest.raises(StudyError, match=r"step and evaluate both report 'loss': rename one, e.g. 'test_loss'"):
         plans.plan(_study(evaluate=lambda state, data, config: {"loss": jnp.sum(state)}))
