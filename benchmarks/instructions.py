@@ -90,7 +90,7 @@ def counts() -> dict[str, int]:
 
         def look() -> None:
             for batch in batches:
-                store.read_checkpoint(folder, large.digest, batch.name)
+                list(store.read_checkpoints(folder, large.digest, batch.name))
                 store.remove_checkpoints(folder, large.digest, batch.name)
 
         return {

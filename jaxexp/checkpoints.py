@@ -3,6 +3,7 @@
 What a checkpoint holds is the engine's; where it lies is the store's.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,13 @@ def write(folder: Path, digest: str, segment: Segment, environment: Mapping[str,
     if snapshot.finished:
         whole = store.result_arrays(joined(snapshot.finished))
         arrays |= {f"finished:{name}": values for name, values in whole.items()}
-    store.write_checkpoint(folder, digest, segment.batch.name, snapshot.tile * 2**31 + snapshot.step, arrays)
+    step = snapshot.tile * 2**31 + snapshot.step
+    maker = hashlib.sha256(arrays["environment"].tobytes()).hexdigest()[:8]
+    store.write_checkpoint(folder, digest, segment.batch.name, step, arrays, maker)
 
 
 def read(folder: Path, plan: Plan, made: Compiled, batch: Batch, environment: Mapping[str, Any]) -> Snapshot | None:
-    """Returns the newest whole checkpoint of a batch, or None; one of another environment or program is none.
+    """Returns the newest whole checkpoint of a batch, or None; those of another environment or program are none.
 
     Args:
         folder: The run folder.
@@ -51,9 +54,15 @@ def read(folder: Path, plan: Plan, made: Compiled, batch: Batch, environment: Ma
         batch: The batch.
         environment: What the bits depend on beside the code.
     """
-    arrays = store.read_checkpoint(folder, plan.digest, batch.name)
-    if arrays is None or "environment" not in arrays or files.array_text(arrays["environment"]) != environment:
-        return None
+    every = store.read_checkpoints(folder, plan.digest, batch.name)
+    own = (
+        arrays for arrays in every if files.array_text(arrays.get("environment", files.text_array({}))) == environment
+    )
+    return next(filter(None, (_snapshot(arrays, plan, made, batch) for arrays in own)), None)
+
+
+def _snapshot(arrays: Mapping[str, np.ndarray], plan: Plan, made: Compiled, batch: Batch) -> Snapshot | None:
+    """What is gone on from, of a checkpoint's arrays; None where the program cannot."""
 
     def named(kind: str) -> dict[str, np.ndarray]:
         return {name.removeprefix(kind): values for name, values in arrays.items() if name.startswith(kind)}

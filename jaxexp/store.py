@@ -343,33 +343,51 @@ def result_of(arrays: Mapping[str, np.ndarray]) -> Result:
     )
 
 
-def write_checkpoint(folder: Path, digest: str, batch: str, step: int, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a checkpoint of a batch in flight and removes all but the last two."""
-    path = folder / "checkpoints" / f"{batch}-{digest}-{step:020d}.npz"
+def write_checkpoint(
+    folder: Path, digest: str, batch: str, step: int, arrays: Mapping[str, np.ndarray], maker: str
+) -> None:
+    """Writes a checkpoint of a batch in flight and removes all but the maker's last two.
+
+    Args:
+        folder: The run folder.
+        digest: The plan's.
+        batch: The batch's name.
+        step: By which checkpoints are ordered.
+        arrays: What is kept.
+        maker: A word for the program and the environment that made it, in its name: who cannot go on from another's
+            checkpoints leaves them alone, and does not take them for later ones of its own.
+    """
+    path = folder / "checkpoints" / f"{batch}-{digest}-{step:020d}-{maker}.npz"
     files.write(path, files.npz_bytes({**arrays, "name": _name(digest, batch)}))
-    for old in _checkpoints(folder, digest, batch)[:-2]:
+    own = [one for one in _checkpoints(folder, digest, batch) if one.stem.endswith(f"-{maker}") and one != path]
+    for old in own[:-1]:
         old.unlink(missing_ok=True)
 
 
-def read_checkpoint(folder: Path, digest: str, batch: str) -> dict[str, np.ndarray] | None:
-    """Returns the newest whole checkpoint of a batch, or None."""
+def read_checkpoints(folder: Path, digest: str, batch: str) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the whole checkpoints of a batch, whoever made them, the newest first."""
     for path in reversed(_checkpoints(folder, digest, batch)):
         with contextlib.suppress(StoreError):
             arrays = files.read_npz(path)
             if np.array_equal(arrays.pop("name", ()), _name(digest, batch)):
-                return arrays
+                yield arrays
+                continue
         path.unlink(missing_ok=True)  # a damaged or another's is worth nothing, and an older one may be whole
-    return None
 
 
 def _check_checkpoint(path: Path) -> None:
     arrays = files.read_npz(path)
     try:
         contents.check_checkpoint(arrays, files.array_text)
-        if "name" in arrays and files.array_text(arrays["name"]) != path.stem[:-21]:
+        if "name" in arrays and files.array_text(arrays["name"]) != batch_of(path):
             raise ValueError("it is another batch's")
     except (KeyError, ValueError, RecursionError) as problem:
         raise DamagedError(f"{path} is no checkpoint ({problem}): {files.REDO}") from problem
+
+
+def batch_of(checkpoint: Path) -> str:
+    """Returns the batch and plan of a checkpoint by its name, as chunks are named."""
+    return "-".join(checkpoint.stem.split("-")[:2])
 
 
 def remove_checkpoints(folder: Path, digest: str, batch: str) -> None:

@@ -147,5 +147,5 @@ def stale(folder: Path, everything: bool = False) -> Iterator[Path]:
             yield folder / "claims" / f"{name}.json"
     done = {path.stem for path in (folder / "chunks").glob("[0-9]*.npz")}
     for path in (folder / "checkpoints").glob("[0-9]*.npz"):
-        if path.stem.rsplit("-", 1)[0] in done:
+        if store.batch_of(path) in done:
             yield path

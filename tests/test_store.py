@@ -414,24 +414,26 @@ def test_a_damaged_chunk_is_refused_by_its_name(folder):
 
 
 def _checkpoints(folder: Path) -> Iterator[int]:
-    return (int(path.stem.split("-")[-1]) for path in sorted((folder / "checkpoints").iterdir()))
+    return (int(path.stem.split("-")[2]) for path in sorted((folder / "checkpoints").iterdir()))
 
 
 def test_the_last_two_checkpoints_of_a_batch_are_kept_and_the_newest_whole_one_is_read(folder):
     digest = "a" * 12
     for step in (5, 20, 100):
-        store.write_checkpoint(folder, digest, "000000000", step, {"where": np.asarray(step)})
-    store.write_checkpoint(folder, digest, "000000007", 3, {"where": np.asarray(3)})
+        store.write_checkpoint(folder, digest, "000000000", step, {"where": np.asarray(step)}, "me")
+    store.write_checkpoint(folder, digest, "000000007", 3, {"where": np.asarray(3)}, "me")
     assert sorted(_checkpoints(folder)) == [3, 20, 100]
-    (newest,) = (folder / "checkpoints").glob("*000000000-*0100.npz")
+    (newest,) = (folder / "checkpoints").glob("*000000000-*0100-me.npz")
     newest.write_bytes(newest.read_bytes()[:-1])
-    found = store.read_checkpoint(folder, digest, "000000000")
-    assert found is not None
-    assert int(found["where"]) == 20
+    assert [int(found["where"]) for found in store.read_checkpoints(folder, digest, "000000000")] == [20]
     assert not newest.exists()
+    for step in (1, 2, 7):  # another's, and nobody's but his are removed
+        store.write_checkpoint(folder, digest, "000000000", step, {"where": np.asarray(step)}, "you")
+    assert sorted(_checkpoints(folder)) == [2, 3, 7, 20]
+    assert [int(found["where"]) for found in store.read_checkpoints(folder, digest, "000000000")] == [20, 7, 2]
     store.remove_checkpoints(folder, digest, "000000000")
     assert list(_checkpoints(folder)) == [3]
-    assert store.read_checkpoint(folder, digest, "000000000") is None
+    assert list(store.read_checkpoints(folder, digest, "000000000")) == []
 
 
 # Tables of trials
