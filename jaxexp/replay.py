@@ -121,8 +121,10 @@ class _Hunt:
         before = max(0, bad - 1)
         progress, _ = self._advanced(self._made.blank, 0, before)
         progress, evaluated = self._advanced(progress, before, bad)
-        _, logged = self._advanced(progress, bad, bad + 1)
-        names = [name for name, values in logged.logged.items() if not np.isfinite(values[0, 0, 0, 0])]
+        names = []
+        if bad < self._plan.study.num_steps:  # else nothing but the evaluation at the end comes after it
+            _, logged = self._advanced(progress, bad, bad + 1)
+            names += [name for name, values in logged.logged.items() if not np.isfinite(values[0, 0, 0, 0])]
         if bad in engine.eval_steps(self._plan.study, 0, self._plan.study.num_steps):
             names += [name for name, values in evaluated.evaluated.items() if not np.isfinite(values[0, 0, 0, 0])]
         return names
