@@ -7,7 +7,7 @@ import pytest
 import studies
 
 import jaxexp as jx
-from jaxexp import jobs, store, upkeep, worker
+from jaxexp import files, jobs, store, upkeep, worker
 from jaxexp.plans import Tile
 from jaxexp.store import quarantine
 
@@ -106,3 +106,28 @@ def test_a_part_that_is_narrowed_stays_that_part(tmp_path):
     names = [{batch.name for batch in part.pending} for part in parts]
     assert len(names[0]) == len(names[1]) == 4
     assert not names[0] & names[1]
+
+
+def test_checkpoints_of_another_environment_hide_and_remove_none_of_one_s_own(tmp_path):
+    """As where two machines, or two versions of JAX, take turns at a batch: each goes on from where it was itself."""
+    study, run = studies.walk(4, 1, num_steps=20_000, side=60), tmp_path / "run"
+    worker.run(study, tmp_path / "whole", tile=TILE)
+    digest = begun(study, run, 1).plan.digest
+    own = set((run / "checkpoints").iterdir())
+    (arrays,) = store.read_checkpoints(run, digest, "000000001")
+    step = int(arrays["where"][2])
+    assert 0 < step < 19_000
+    other = {**arrays, "environment": files.text_array({"threads": 64})}
+    for ahead in (19_500, 19_900):
+        store.write_checkpoint(run, digest, "000000001", ahead, other, "another")
+    work = worker.work(jobs.prepare(study, run))
+    first = next(event for event in work if isinstance(event, worker.Segment))
+    assert first.batch.name == "000000001"
+    assert first.step - first.num_steps == step
+    work.close()
+    left = set((run / "checkpoints").iterdir())
+    assert len([path for path in left if path.stem.endswith("-another")]) == 2
+    assert own < left
+    worker.run(study, run)
+    assert chunks(run) == chunks(tmp_path / "whole")
+    assert list((run / "checkpoints").iterdir()) == []
