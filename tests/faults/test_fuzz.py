@@ -406,8 +406,8 @@ def claims_of_others() -> dict[str, Change]:
 
     def change(content: bytes | None, kind: Callable[[Path], Any] | None = None) -> Change:
         def made(folder: Path) -> None:
-            left = {path.stem for path in (folder / "checkpoints").glob("*.npz")} or {"none"}
-            path = folder / "claims" / f"{left.pop().rsplit('-', 1)[0]}.json"
+            left = {store.batch_of(path) for path in (folder / "checkpoints").glob("*.npz")} or {"none"}
+            path = folder / "claims" / f"{left.pop()}.json"
             path.write_bytes(content) if content is not None else kind(path) if kind else None
 
         return made
