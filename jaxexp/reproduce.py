@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import devices, files, jobs, matching, recorded, statistics, store
+from jaxexp import devices, files, jobs, matching, plans, recorded, statistics, store
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.jobs import Job
 from jaxexp.plans import Tile
@@ -156,7 +156,7 @@ def judge(folder: Path, trained: Sequence[Trained]) -> Reproduction:
         same_machine=not environment,
     )
     worst = max((found.verdict for found in judged), key=ORDER.index)
-    num_runs = sum(one.job.plan.num_runs for one in trained)
+    num_runs = sum(batch.num_runs for one in trained for batch in plans.batches(one.job.plan))
     warnings = _kept(trained) + _warnings(judged, environment, code)
     return Reproduction(worst, judged, environment + code, num_runs, not_judged, warnings)
 
