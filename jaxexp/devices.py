@@ -121,6 +121,7 @@ _WIDE = (
     {"vendor_id": "AuthenticAMD", "cpu family": "25", "model": "17"},  # Zen 4
     {"vendor_id": "AuthenticAMD", "cpu family": "26"},  # Zen 5
     {"vendor_id": "GenuineIntel", "cpu family": "6", "model": "207"},  # Emerald Rapids
+    {"vendor_id": "GenuineIntel", "model": "167", "model name": "Intel(R) Xeon(R) Processor"},  # has AMX; in a cloud
 )
 """Processors, as the kernel names them, that were measured to be faster with vectors of 512 bits than of 256."""
 
@@ -128,9 +129,9 @@ _WIDE = (
 def compiler_options() -> dict[str, Any]:
     """Returns what XLA is told for this processor: on some, vectors of 512 bits and not of 256.
 
-    Hand-written W1 runs 1.3 times as fast on AMD's Zen 5, 1.1 to 1.3 times on Intel's Emerald Rapids and 1.05 times on
-    Zen 4; W2 1.1 to 1.2 times on Zen 5; all else within 3 % (`benchmarks.compare`). Elsewhere, where it was not
-    measured, XLA decides. It also does where the environment's XLA_FLAGS choose a width.
+    Hand-written W1 runs 1.3 times as fast on AMD's Zen 5, 1.1 to 1.3 times on Intel's Xeons and 1.05 times on Zen 4;
+    W2 1.1 to 1.2 times on Zen 5 and the later Xeon; all else within 4 % (`benchmarks.compare`). Elsewhere, where it was
+    not measured, XLA decides. It also does where the environment's XLA_FLAGS choose a width.
     """
     if jax.default_backend() != "cpu" or "xla_cpu_prefer_vector_width" in os.environ.get("XLA_FLAGS", ""):
         return {}

@@ -13,6 +13,8 @@ ZEN4 = {
 }
 ZEN3 = ZEN4 | {"model": "1", "flags": "avx"}
 ZEN5 = ZEN4 | {"cpu family": "26", "model": "2"}
+XEON = {"vendor_id": "GenuineIntel", "cpu family": "6", "model": "167", "flags": "avx512f amx_tile"}
+CLOUD, DESKTOP = (XEON | {"model name": name} for name in ("Intel(R) Xeon(R) Processor", "Intel(R) Xeon(R) E-2388G"))
 WIDE = {"xla_cpu_prefer_vector_width": 512}
 
 
@@ -39,7 +41,10 @@ def test_a_processor_that_says_nothing_has_the_name_of_its_kind(on, monkeypatch)
 
 @pytest.mark.parametrize(
     ("known", "options"),
-    [(ZEN4, WIDE), (ZEN5, WIDE), (ZEN3, {}), (ZEN4 | {"model": "97"}, {}), (ZEN5 | {"flags": "avx"}, {}), ({}, {})],
+    [
+        *((ZEN4, WIDE), (ZEN5, WIDE), (ZEN3, {}), (ZEN4 | {"model": "97"}, {}), (ZEN5 | {"flags": "avx"}, {})),
+        *((CLOUD, WIDE), (DESKTOP, {}), ({}, {})),
+    ],
 )
 def test_only_processors_that_were_measured_get_wide_vectors(on, known, options):
     on(known)
