@@ -178,11 +178,11 @@ def command(fresh: bool = True) -> str:
     Args:
         fresh: Whether `--fresh` stays in it: once a folder was begun, it would put aside what is to be gone on with.
     """
-    program = Path(sys.argv[0])
-    if program.name == "__main__.py":
-        words = ["python", "-m", program.parent.name]
-    elif program.suffix == ".py":
-        words = ["python", "-m", f"{program.parent.name}.{program.stem}"]
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is not None:
+        words = ["python", "-m", module.name.removesuffix(".__main__")]
+    elif sys.argv[0].endswith(".py"):
+        words = ["python", sys.argv[0]]
     else:
-        words = [program.name]
+        words = [Path(sys.argv[0]).name]
     return shlex.join([*words, *(word for word in sys.argv[1:] if fresh or word != "--fresh")])

@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C, while one or two processes train: in time, without a traceback, and the same bytes afterwards."""
 
 import contextlib
+import importlib.machinery
 import os
 import re
 import signal
@@ -227,10 +228,31 @@ def test_what_nohup_started_outlives_the_terminal(tmp_path):
     assert process.wait(timeout=300) == 0
 
 
+def called(monkeypatch, module, *arguments):
+    """Makes this process one that was started otherwise: of a module by its name, or of a file where that is None."""
+    spec = None if module is None else importlib.machinery.ModuleSpec(module, None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+    monkeypatch.setattr(sys, "argv", list(arguments))
+
+
 def test_the_command_that_goes_on_does_not_start_over(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/x/jaxexp", "run", "walks", "--fresh", "--name", "a b"])
+    called(monkeypatch, None, "/x/jaxexp", "run", "walks", "--fresh", "--name", "a b")
     assert signals.command() == "jaxexp run walks --fresh --name 'a b'"
     assert signals.command(fresh=False) == "jaxexp run walks --name 'a b'"
+
+
+@pytest.mark.parametrize(
+    ("module", "started", "said"),
+    [
+        ("jaxexp.__main__", "/x/jaxexp/__main__.py", "python -m jaxexp"),
+        ("experiments.walks", "/x/experiments/walks.py", "python -m experiments.walks"),
+        (None, "walks.py", "python walks.py"),
+        (None, "/x/my walks.py", "python '/x/my walks.py'"),
+    ],
+)
+def test_the_command_that_goes_on_starts_as_this_one_did(monkeypatch, module, started, said):
+    called(monkeypatch, module, started, "seeds=8")
+    assert signals.command() == f"{said} seeds=8"
 
 
 def test_a_signal_while_the_disk_is_full_ends_with_its_code_and_says_what_is_lost(tmp_path, monkeypatch):
