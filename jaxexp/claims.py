@@ -57,7 +57,8 @@ class Claims:
         with self._lock:
             self._held.discard(batch)
             if _content(self._path(batch)).get("id") == self._id:
-                self._path(batch).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it is a dead owner's soon, which anybody may take
+                    self._path(batch).unlink()
 
     def close(self) -> None:
         """Gives everything back."""
@@ -74,15 +75,16 @@ class Claims:
 
     def _made(self, path: Path) -> bool:
         """Whether a claim could be made where there was none: of several who try, one can."""
+        made = False
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            with path.open("xb") as file:
+                made = True
+                file.write(self._text())
         except FileExistsError:
             return False
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self._text())
         except OSError as problem:
-            path.unlink(missing_ok=True)
+            if made:
+                path.unlink(missing_ok=True)
             raise StoreError(f"cannot write {path}: {problem.strerror}; what was committed is kept") from problem
         return True
 
@@ -104,6 +106,8 @@ class Claims:
             path.rename(aside)
         except FileNotFoundError:
             return False
+        except OSError as problem:
+            raise StoreError(f"cannot take {path} over: {problem.strerror}; what was committed is kept") from problem
         watched = _bytes(aside) == self._watched[batch][0]
         if not watched:
             with contextlib.suppress(FileExistsError):
@@ -185,11 +189,13 @@ def held(folder: Path) -> Iterator[tuple[str, bool]]:
     """Yields the claims of a run folder, `BATCH-DIGEST`, and whether its owner is dead or long silent."""
     now = clock(folder / "claims")
     for path in sorted((folder / "claims").glob("[0-9]*.json")):
+        if path.is_dir() and not path.is_symlink():
+            continue  # none of a claim's
         yield path.stem, _dead(_content(path)) or now - _written(path) > SILENT_SECONDS
 
 
 def clock(folder: Path) -> float:
-    """Returns the time by the clock that dates a folder's files, in seconds; 0 where it cannot be written."""
+    """Returns the time in seconds by the clock that dates a folder's files; by one's own where it cannot be written."""
     probe = files.temporary_beside(folder / "probe")
     with contextlib.suppress(OSError):
         probe.touch(exist_ok=False)
@@ -197,7 +203,7 @@ def clock(folder: Path) -> float:
             return probe.stat().st_mtime
         finally:
             probe.unlink(missing_ok=True)
-    return 0.0
+    return time.time()
 
 
 def _written(path: Path) -> float:

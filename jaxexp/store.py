@@ -70,12 +70,17 @@ def make_folders(folder: Path) -> None:
     Raises:
         StoreError: If they cannot be made or written.
     """
-    _check_no_links(folder)
+    check_no_links(folder)
     for name in _FOLDERS:
         files.make_folder(folder / name)
 
 
-def _check_no_links(folder: Path) -> None:
+def check_no_links(folder: Path) -> None:
+    """Checks that what lies in a run folder lies there.
+
+    Raises:
+        StoreError: If a folder in it is a link.
+    """
     for name in _FOLDERS:
         if (folder / name).is_symlink():
             raise StoreError(f"{folder / name} is a link, which may lead out of the run: put a folder in its place")
@@ -135,7 +140,7 @@ def plans(folder: Path) -> list[StoredPlan]:
     Raises:
         StoreError: If a plan's file is damaged, or a folder of the run is a link.
     """
-    _check_no_links(folder)
+    check_no_links(folder)
     return [_read_plan(path) for path in sorted((folder / "plans").glob("[0-9]*.npz"))]
 
 
@@ -293,7 +298,7 @@ def damaged(folder: Path) -> Iterator[tuple[Path, DamagedError]]:
     Raises:
         StoreError: If a folder of the run is a link.
     """
-    _check_no_links(folder)
+    check_no_links(folder)
     if exists(folder):
         yield from _trial(folder / "run.json", lambda: record(folder))
     for path in sorted((folder / "plans").glob("*")):

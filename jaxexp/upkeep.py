@@ -1,7 +1,10 @@
 """What a run folder's keeper asks: how far it is, whether its files are whole, and what may be removed."""
 
+import contextlib
+import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from jaxexp.trials import aligned
 _HOUR = 3600.0
 """Temporary files that are younger, in seconds, may be in use; and what counts for the rate."""
 
-_FOLDERS = ("", "plans", "chunks", "checkpoints", "claims", "figures")
+_FOLDERS = ("", "plans", "chunks", "checkpoints", "claims", "figures", "reproductions", "quarantine")
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -64,19 +67,26 @@ def state(folder: Path) -> dict[str, Any]:
             {"trial": int(trial), "seed": int(seeds[seed]), "step": int(steps[trial, seed])} for trial, seed in diverged
         ],
         "checkpoints": len(list((folder / "checkpoints").glob("[0-9]*.npz"))),
-        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()),
+        "bytes": sum(found.st_size for _, found in _looked_at(folder.rglob("*")) if stat.S_ISREG(found.st_mode)),
         "eta_seconds": eta,
     }
 
 
 def _seconds_left(folder: Path, num_left: int, num_done: int) -> float | None:
     """By the rate of the last hour; file times are compared with each other only."""
-    times = sorted(path.stat().st_mtime for path in (folder / "chunks").glob("[0-9]*.npz"))
+    times = sorted(found.st_mtime for _, found in _looked_at((folder / "chunks").glob("[0-9]*.npz")))
     recent = [when for when in times if when > times[-1] - _HOUR]
     if len(recent) < 2 or recent[-1] == recent[0]:
         return None
     rate = (len(recent) - 1) / (recent[-1] - recent[0]) * num_done / len(times)
     return num_left / rate
+
+
+def _looked_at(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yields what the system says of each path that is still there: others may remove files meanwhile."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            yield path, path.lstat()
 
 
 def machine() -> dict[str, Any]:
@@ -135,12 +145,17 @@ def stale(folder: Path, everything: bool = False) -> Iterator[Path]:
     Args:
         folder: The run folder.
         everything: Also temporary files and claims whose owner may be alive on another machine.
+
+    Raises:
+        StoreError: If there is no run, or one of a newer schema, or a folder of it is a link.
     """
+    store.record(folder)
+    store.check_no_links(folder)
     now = claims.clock(folder)
-    for name in _FOLDERS:
-        for path in (folder / name).glob(f"{files.TEMPORARY}*"):
-            own = path.is_symlink() or not path.is_dir()  # no folder is ever made under such a name
-            if own and (everything or now - path.lstat().st_mtime > _HOUR):
+    for name in (name for name in _FOLDERS if not (folder / name).is_symlink()):
+        for path, found in _looked_at((folder / name).glob(f"{files.TEMPORARY}*")):
+            own = not stat.S_ISDIR(found.st_mode)  # no folder is ever made under such a name
+            if own and (everything or now - found.st_mtime > _HOUR):
                 yield path
     for name, dead in claims.held(folder):
         if dead or everything:
@@ -149,3 +164,16 @@ def stale(folder: Path, everything: bool = False) -> Iterator[Path]:
     for path in (folder / "checkpoints").glob("[0-9]*.npz"):
         if store.batch_of(path) in done:
             yield path
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Removes files.
+
+    Raises:
+        StoreError: If one cannot be removed.
+    """
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as problem:
+            raise StoreError(f"{path} cannot be removed: {problem.strerror}") from problem

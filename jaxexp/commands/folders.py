@@ -70,8 +70,7 @@ def gc(
         from jaxexp import display, upkeep
 
         found = list(upkeep.stale(folder, everything))
-        for path in () if dry_run else found:
-            path.unlink(missing_ok=True)
+        upkeep.remove(() if dry_run else found)
         if as_json:
             display.json_document({"folder": folder, "files": found, "removed": not dry_run})
         else:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -212,6 +213,15 @@ def test_fresh_is_refused_while_another_process_works(tmp_path):
         jobs.prepare(study, tmp_path / "run", fresh=True)
     work.close()
     assert jobs.prepare(study, tmp_path / "run", fresh=True).num_done == 0
+
+
+def test_a_folder_of_claims_that_goes_away_is_an_error(tmp_path):
+    held = claims.Claims(tmp_path, "d")
+    assert held.take("000000000")
+    shutil.rmtree(tmp_path / "claims")
+    with pytest.raises(StoreError, match=r"cannot write .*No such file or directory; what was committed is kept"):
+        held.take("000000001")
+    held.close()
 
 
 def test_a_claim_that_stands_still_is_taken_after_a_lease(tmp_path, monkeypatch):
