@@ -32,6 +32,9 @@ _USUAL = {
 }
 """Settings of JAX on which bits depend, and what they are where nobody sets them."""
 
+_ENDING = ("jax_debug_nans", "jax_debug_infs")
+"""Settings with which JAX raises an error where a number is not finite."""
+
 _VARIABLES = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 
 _PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy", "jaxexp")
@@ -50,11 +53,17 @@ def use_compile_cache() -> None:
 
 
 def check() -> None:
-    """Checks that JAX finds a device.
+    """Checks that JAX finds a device, and lets a run diverge.
 
     Raises:
         StudyError: If it does not.
     """
+    for name in _ENDING:
+        if jax.config.values[name]:
+            raise StudyError(
+                f"{name.upper()} is set: JAX would end all runs of a program where one of them diverges; unset it, and "
+                "`jaxexp replay` names the step and what was not finite"
+            )
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as problem:  # of JAX_PLATFORMS=cuda without a plugin it asserts
