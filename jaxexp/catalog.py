@@ -90,8 +90,9 @@ def load(name: str) -> Loaded:
 
     path = path_of(name)
     module_name = f"{FOLDER}.{path.stem}"
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    for root in _roots(path):
+        if str(root) not in sys.path:
+            sys.path.insert(0, str(root))
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise StudyError(f"{path} is no Python file")
@@ -115,6 +116,29 @@ def load(name: str) -> Loaded:
         if found is not None and not isinstance(found, Study):
             raise StudyError(f"{path}: {name} is {found!r:.80}, no Study: write `{name} = jx.Study(...)`")
     return Loaded(path.stem, module.study, getattr(module, "full", None), text_of(path), path)
+
+
+def _roots(path: Path) -> tuple[Path, Path]:
+    """The folders in which an experiment finds modules of its own."""
+    above = path.resolve().parent
+    return above.parent if above.name == FOLDER else above, Path.cwd()
+
+
+def modules(path: Path) -> dict[str, str]:
+    """Returns the texts of modules that a loaded experiment has at hand beside its own: those of its project, by name.
+
+    Args:
+        path: The experiment file.
+    """
+    roots, found = _roots(path), dict[str, str]()
+    for name, module in sorted(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or "")
+        own = file.suffix == ".py" and any(root in file.parents for root in roots)
+        others = name.partition(".")[0] in ("jaxexp", "__main__") or Path(sys.prefix) in file.parents
+        if own and not others and file != path.resolve():
+            with contextlib.suppress(OSError, ValueError, SyntaxError):
+                found[name] = text_of(file)
+    return found
 
 
 @contextlib.contextmanager

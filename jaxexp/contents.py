@@ -34,6 +34,8 @@ def check_record(found: Mapping[str, Any]) -> None:
     _require(isinstance(found.get("path") or "", str), "path")
     _require(isinstance(found.get("source") or "", str), "source")
     _require(isinstance(found.get("fields", {}), dict), "fields")
+    modules = found.get("modules", {})
+    _require(isinstance(modules, dict) and _texts(list(modules.values())), "modules")
     _require(found.get("samples") is None or _count(found["samples"]), "samples")
 
 

@@ -33,6 +33,7 @@ class Source:
         path: The file, as it was given; nothing where it is found by its name.
         words: The `key=value` of the command line.
         samples: What --samples said.
+        modules: The texts of the project's other modules that it imports, by name.
     """
 
     name: str = "study"
@@ -42,6 +43,11 @@ class Source:
     path: str = ""
     words: tuple[str, ...] = ()
     samples: int | None = None
+    modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def texts(self) -> dict[str, Any]:
+        """Returns the code as a record says it."""
+        return {"source": self.text, "modules": dict(self.modules)}
 
 
 class Job(NamedTuple):
@@ -258,10 +264,10 @@ def _of_before(
 ) -> dict[str, dict[str, str]]:
     """The digests, by the code at hand, of groups that a folder has and the plan has not.
 
-    Of all of them where the experiment file is another than the recorded one, for what has changed may be what they
+    Of all of them where the code is another than the recorded one, for what has changed may be what they
     alone train; else of one, and only where nothing else can be compared: what the file imports may have changed.
     """
-    same = store.exists(folder) and store.record(folder).get("source") == source.text
+    same = store.exists(folder) and not matching.changed_texts(store.record(folder), source.texts())
     if not known or (same and any(programs.keys() & stored.programs.keys() for stored in known)):
         return {}
     found: dict[str, dict[str, str]] = {}
@@ -329,7 +335,7 @@ def record_of(plan: Plan, source: Source) -> dict[str, Any]:
     """Returns what `run.json` says of a plan that is begun here and now."""
     return {
         "experiment": source.name,
-        "source": source.text,
+        **source.texts(),
         "full": source.full,
         "path": source.path,
         "words": list(source.words),

@@ -57,6 +57,7 @@ def check_same(
     now: Mapping[str, Any],
     programs: Mapping[str, Mapping[str, str]],
     allow_mixed: bool = False,
+    hint: str = "use another --name, or --fresh to start over beside it",
 ) -> None:
     """Checks that a folder's results come from the code, the data and the kind of machine at hand.
 
@@ -65,11 +66,11 @@ def check_same(
         now: The record that a new folder would get.
         programs: For each group at hand the digests of its program and data.
         allow_mixed: Whether results of another machine or JAX version may join; each chunk says where it was trained.
+        hint: What to do where they differ.
 
     Raises:
         MismatchError: If code or data differ; the message says what changed.
     """
-    hint = "use another --name, or --fresh to start over beside it"
     before = store.record(folder) if store.exists(folder) else {**now, **_of_a_chunk(folder)}
     old, new = bits_environment(before), bits_environment(now)
     changed = [f"{name}: {old[name]} -> {new[name]}" for name in _OF_BITS if old[name] != new[name]]
@@ -85,7 +86,7 @@ def check_same(
             if there["data"] != here["data"]:
                 raise MismatchError(f"{folder} was trained on other data (group {group}): {hint}")
             # Another version of JAX may lower the same code to another program.
-            if there["program"] != here["program"] and not (changed and allow_mixed and _same_source(before, now)):
+            if there["program"] != here["program"] and not (changed and allow_mixed and _same_code(before, now)):
                 difference = _difference(before, now)
                 raise MismatchError(f"{folder} was trained by another program (group {group}): {hint}\n{difference}")
     if changed and not allow_mixed:
@@ -101,16 +102,30 @@ def _of_a_chunk(folder: Path) -> dict[str, Any]:
     return next((found for _, found in store.environments(folder)), {})
 
 
-def _same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    return bool(before.get("source")) and before.get("source") == now.get("source")
+def _same_code(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return bool(before.get("source")) and not changed_texts(before, now)
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What changed between two records: versions, settings, and the lines of the experiment file."""
-    there, here = ({**record, "settings": record.get("settings") or {}} for record in (before, now))
+    """What changed between two records: versions, settings, and the lines of the experiment file and its modules."""
     changed = [
-        f"{name}: {there.get(name)} -> {here.get(name)}" for name in _OF_BITS if there.get(name) != here.get(name)
+        f"{name}: {before.get(name)} -> {now.get(name)}"
+        for name in _OF_BITS
+        if (before.get(name) or None) != (now.get(name) or None)
     ]
-    old, new = str(before.get("source") or "").splitlines(), str(now.get("source") or "").splitlines()
-    changed += list(difflib.unified_diff(old, new, "recorded", "now", lineterm="", n=1))
-    return "\n".join(changed) or "the experiment file is the same: something that it imports or reads has changed"
+    texts = [{"": record.get("source") or "", **(record.get("modules") or {})} for record in (before, now)]
+    for name in changed_texts(before, now):
+        old, new = (text.get(name, "").splitlines() for text in texts)
+        changed += difflib.unified_diff(old, new, f"recorded {name}".strip(), f"now {name}".strip(), lineterm="", n=1)
+    return "\n".join(changed) or (
+        "the experiment file is the same: something that it reads, or imports from elsewhere, has changed"
+    )
+
+
+def changed_texts(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns the names of what two records know other texts of; that of the experiment file is empty.
+
+    Modules that only one of them knows are left out: records of before know none, and who looks may have loaded more.
+    """
+    there, here = ({"": record.get("source") or "", **(record.get("modules") or {})} for record in (before, now))
+    return [name for name in there if name in here and there[name] != here[name]]

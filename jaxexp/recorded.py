@@ -18,18 +18,19 @@ from jaxexp.study import Study
 from jaxexp.trials import aligned
 
 
-def order(record: Mapping[str, Any], seeds: int | None = None, words: Sequence[str] = ()) -> Order:
+def order(folder: Path, seeds: int | None = None, words: Sequence[str] = ()) -> Order:
     """Returns what made a folder first, as the command line would say it.
 
     Args:
-        record: The folder's.
+        folder: The run folder, or the reference.
         seeds: How many of the recorded seeds, the first ones; all where None.
         words: Fields to be set otherwise than recorded, for those who want to see that it is noticed.
 
     Raises:
         StudyError: If its experiment cannot be found.
     """
-    path = str(_path(record))
+    record = store.record(folder)
+    path = str(_path(folder, record))
     full, samples = bool(record.get("full")), record.get("samples")
     said = _merged(record.get("words") or (), words)
     if seeds is not None:
@@ -39,15 +40,16 @@ def order(record: Mapping[str, Any], seeds: int | None = None, words: Sequence[s
     return Order(path, full, said, samples)
 
 
-def _path(record: Mapping[str, Any]) -> Path:
-    try:
-        return catalog.path_of(record.get("path") or record["experiment"])
-    except StudyError as problem:
-        if not record.get("source"):
-            raise
-        raise StudyError(
-            f"{problem}: the run was made with a file that is gone; its text is in the run's run.json, as `source`"
-        ) from problem
+def _path(folder: Path, record: Mapping[str, Any]) -> Path:
+    """The experiment file, from where the run was started: here, or else a folder that the run lies in."""
+    path = record.get("path") or Path(catalog.FOLDER, f"{record['experiment']}.py")
+    for start in (Path(), *folder.resolve().parents):
+        if (start / path).is_file():
+            return start / path
+    raise StudyError(
+        f"there is no {path} here, nor in a folder that {folder} lies in: give this command where the run was "
+        "started; if the file is gone, its text is in the run's run.json, as `source`"
+    )
 
 
 def _merged(words: Sequence[str], later: Sequence[str]) -> list[str]:
@@ -56,22 +58,22 @@ def _merged(words: Sequence[str], later: Sequence[str]) -> list[str]:
     return [*(word for word in words if word.partition("=")[0].strip() not in names), *later]
 
 
-def study(record: Mapping[str, Any]) -> Study:
+def study(folder: Path) -> Study:
     """Returns the study that made a folder first, of its experiment file as it is now.
 
     Args:
-        record: The folder's.
+        folder: The run folder, or the reference.
 
     Raises:
         StudyError: If its experiment cannot be loaded.
     """
-    return _chosen(order(record))
+    return _chosen(order(folder))
 
 
-def source(record: Mapping[str, Any]) -> Source:
-    """Returns where the study of a record comes from, as the file is now."""
-    path = Path(order(record).path)
-    return Source(path.stem, path.read_text(), path.resolve().parent)
+def source(folder: Path) -> Source:
+    """Returns where the study of a folder comes from, as the file is now, and what it imports, once it was loaded."""
+    path = Path(order(folder).path)
+    return Source(path.stem, path.read_text(), path.resolve().parent, modules=catalog.modules(path))
 
 
 class Asked(NamedTuple):
@@ -100,19 +102,17 @@ def asked(folder: Path, seeds: int | None = None, words: Sequence[str] = ()) -> 
         StudyError: If its experiment cannot be found or loaded.
         StoreError: If the experiment has other hyperparameters now.
     """
-    record, known = store.record(folder), store.plans(folder)
+    known = store.plans(folder)
     if not known:
-        wanted = order(record, seeds, words)
+        wanted = order(folder, seeds, words)
         return [Asked(_chosen(wanted), wanted, None)]
-    return [_asked(folder, record, stored, seeds, words) for stored in known]
+    return [_asked(folder, stored, seeds, words) for stored in known]
 
 
-def _asked(
-    folder: Path, record: Mapping[str, Any], stored: StoredPlan, num_seeds: int | None, words: Sequence[str]
-) -> Asked:
-    said = order(record, words=_count_words(stored, stored.seeds))
+def _asked(folder: Path, stored: StoredPlan, num_seeds: int | None, words: Sequence[str]) -> Asked:
+    said = order(folder, words=_count_words(stored, stored.seeds))
     if _same_trials(_chosen(said), stored):
-        wanted = order(record, words=_merged(_count_words(stored, stored.seeds[:num_seeds]), words))
+        wanted = order(folder, words=_merged(_count_words(stored, stored.seeds[:num_seeds]), words))
         return Asked(_chosen(wanted), wanted, stored)
     made = planned(folder, stored)
     made = made.replace(seeds=tuple(map(int, stored.seeds[:num_seeds])))
@@ -149,7 +149,7 @@ def planned(folder: Path, stored: StoredPlan, rows: Sequence[int] | None = None)
     Raises:
         StoreError: If the experiment has other hyperparameters now.
     """
-    made = study(store.record(folder))
+    made = study(folder)
     known = configs.fields(made.config)
     lost = (stored.trials.base.keys() | stored.trials.columns.keys()) ^ known.keys()
     if lost:

@@ -41,6 +41,9 @@ class Replay(NamedTuple):
     parameters: list[str]
 
 
+_HINT = "put back what has changed since, for a replay is of what was trained"
+
+
 def replay(folder: Path, trial: int, seed: int) -> Replay:
     """Trains one run again and compares it with what the folder has of it.
 
@@ -55,8 +58,8 @@ def replay(folder: Path, trial: int, seed: int) -> Replay:
     stored, row, kept = _found(folder, trial, seed)
     plan = recorded.run_plan(folder, stored, row, seed)
     lowered = {0: engine.lower(plan, 0)}
-    now = jobs.record_of(plan, recorded.source(store.record(folder)))
-    matching.check_same(folder, now, jobs.digests(plan, lowered), allow_mixed=True)
+    now = jobs.record_of(plan, recorded.source(folder))
+    matching.check_same(folder, now, jobs.digests(plan, lowered), allow_mixed=True, hint=_HINT)
     devices.use_compile_cache()
     (batch,) = plans.batches(plan)
     with engine.compiler(plan, lowered, [0]) as program:

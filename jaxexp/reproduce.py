@@ -115,7 +115,7 @@ def begun(folder: Path, asked: Asked, again: Path) -> Job:
     record = store.record(folder)
     tile = Tile(*record["tile"])
     try:
-        return jobs.prepare(asked.study, again, tile=tile, yes=True, source=recorded.source(record))
+        return jobs.prepare(asked.study, again, tile=tile, yes=True, source=recorded.source(folder))
     except MismatchError as problem:
         raise MismatchError(f"{again} was begun otherwise: train again in another folder\n{problem}") from problem
 
@@ -179,8 +179,8 @@ def _changed(folder: Path, trained: Sequence[Trained]) -> tuple[list[str], list[
     if others:
         environment.append(f"chunks: {len(others)} of them, {others[0]} first, were trained elsewhere than the rest")
     code = []
-    if recorded.source(record).text != record.get("source"):
-        code.append("experiment file: another than the recorded one")
+    for name in matching.changed_texts(record, recorded.source(folder).texts()):
+        code.append(f"{f'module {name}' if name else 'experiment file'}: another than the recorded one")
     versions = (record.get("versions") or {}, machine["versions"])
     for name in [name for name in versions[1] if name not in now["versions"]]:
         if versions[0].get(name) != versions[1][name]:

@@ -5,7 +5,7 @@ Which seeds were the first stage of two arms is kept in the folder, so that it s
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,11 +122,11 @@ def with_more(seeds: Sequence[int], count: int) -> list[int]:
     return made
 
 
-def orders(record: Mapping[str, Any], dataset: Any, trials: Sequence[int], seeds: Sequence[int]) -> list[Order]:
+def orders(folder: Path, dataset: Any, trials: Sequence[int], seeds: Sequence[int]) -> list[Order]:
     """Returns what asks for some trials of a folder and these seeds, as the command line would say it.
 
     Args:
-        record: The folder's.
+        folder: The run folder.
         dataset: Its results.
         trials: Positions of trials in them.
         seeds: Which seeds.
@@ -148,8 +148,8 @@ def orders(record: Mapping[str, Any], dataset: Any, trials: Sequence[int], seeds
     made = []
     for values in asked:
         words = [f"{name}={','.join(texts)}" for name, texts in zip(names, values, strict=True)]
-        made.append(recorded.order(record, words=[*words, *common])._replace(samples=None))
-    return made if _mean(made, dataset, trials) else [recorded.order(record, words=common)]
+        made.append(recorded.order(folder, words=[*words, *common])._replace(samples=None))
+    return made if _mean(made, dataset, trials) else [recorded.order(folder, words=common)]
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import jaxexp as jx
-from jaxexp import catalog, cli, comparisons, foreground, overrides, recorded, stages, statistics, store
+from jaxexp import catalog, cli, comparisons, foreground, overrides, recorded, stages, statistics
 from jaxexp import study as studies
 from jaxexp.commands import comparing, explaining, folders
 from jaxexp.comparisons import arms
@@ -490,11 +490,11 @@ def test_compare_until_ends_at_the_budget_and_says_so(folder):
 
 def test_orders_that_words_can_say_ask_for_the_trials_alone(folder):
     run = trained(folder)
-    dataset, record = jx.load(run), store.record(run)
+    dataset = jx.load(run)
 
     def trials(chosen, seeds):
         found = []
-        for order in stages.orders(record, dataset, chosen, seeds):
+        for order in stages.orders(run, dataset, chosen, seeds):
             study = overrides.chosen(catalog.load(order.path), order.full, order.words, order.samples)
             assert list(studies.seeds(study)) == sorted(seeds)
             table = studies.table(studies.check(study))
@@ -506,8 +506,8 @@ def test_orders_that_words_can_say_ask_for_the_trials_alone(folder):
     assert trials([0, 3], range(20)) == [[("zeros", 0.5), ("ones", 0.5)]]
     assert trials([0, 4], [1, 5, 9]) == [[("zeros", 0.5)], [("ones", 1.0)]]
     tuples = dataset.assign_coords(legs=("trial", ["[2, 2]", "[4, 4]"] * 3))
-    (whole,) = stages.orders(record, tuples, [0, 1], range(20))
-    assert whole == recorded.order(record, words=["seeds=0:20", "num_steps=1", "evaluate_every=1", "log_every=1"])
+    (whole,) = stages.orders(run, tuples, [0, 1], range(20))
+    assert whole == recorded.order(run, words=["seeds=0:20", "num_steps=1", "evaluate_every=1", "log_every=1"])
 
 
 def test_two_runs_are_compared_trial_by_trial(folder):

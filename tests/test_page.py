@@ -367,7 +367,7 @@ def test_report_says_that_the_experiment_has_changed_or_is_gone(folder, monkeypa
         path.write_text(EXPERIMENT + "# more\n")
         assert invoke(folder, monkeypatch, "report", "ball").exit_code == 0
         written = folder / "results" / "ball" / "default" / "report.html"
-        assert "The experiment file has changed since" in written.read_text()
+        assert "The experiment file or a module of it has changed since" in written.read_text()
         path.unlink()
         assert invoke(folder, monkeypatch, "report", "results/ball/default").exit_code == 0
         assert "The study is not at hand" in written.read_text()

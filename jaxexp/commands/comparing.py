@@ -262,24 +262,23 @@ def _trained(folder: Path, dataset: Any, words: tuple[str, str], metric: str, at
     kept as the first stage of these arms: the same command again, after an interruption or not, comes to the same
     number. Where all its differences are equal it is doubled, until two differ or the budget is used up.
     """
-    from jaxexp import recorded, stages, store
+    from jaxexp import recorded, stages
     from jaxexp import study as studies
     from jaxexp.comparisons import arms
 
-    record = store.record(folder)
     kept = stages.of_arms(folder, dataset, arms.matched(dataset, *words))
-    made_for = [int(seed) for seed in studies.seeds(recorded.study(record))]
+    made_for = [int(seed) for seed in studies.seeds(recorded.study(folder))]
     beginning = kept.seeds if kept else stages.with_more(made_for, _NUM_FIRST)
     while True:
         stages.keep(folder, dataset, arms.matched(dataset, *words), beginning, wish.width)
-        dataset = _train(folder, record, dataset, words, beginning, wish)
+        dataset = _train(folder, dataset, words, beginning, wish)
         begun, _ = _parted(dataset, words, metric, at, beginning)
         if _has_spread(begun) or len(beginning) >= wish.budget:
             break
         beginning = stages.with_more(beginning, min(2 * len(beginning), wish.budget))
         _tell(wish, f"no two differences of the first stage differ: going on to {len(beginning):,} seeds in it")
     num_seeds = _num_seeds(begun, wish)
-    return _train(folder, record, dataset, words, stages.with_more(beginning, num_seeds), wish)
+    return _train(folder, dataset, words, stages.with_more(beginning, num_seeds), wish)
 
 
 def _judged(
@@ -348,9 +347,7 @@ def _num_seeds(differences: Any, wish: _Wish) -> int:
     return allowed
 
 
-def _train(
-    folder: Path, record: dict[str, Any], dataset: Any, words: tuple[str, str], seeds: list[int], wish: _Wish
-) -> Any:
+def _train(folder: Path, dataset: Any, words: tuple[str, str], seeds: list[int], wish: _Wish) -> Any:
     """Trains the seeds of the arms' trials that are not there yet, and returns the folder's results."""
     import numpy as np
 
@@ -363,7 +360,7 @@ def _train(
     left = np.setdiff1d(seeds, there)
     if not left.size:
         return dataset
-    orders = stages.orders(record, dataset, trials, seeds)
+    orders = stages.orders(folder, dataset, trials, seeds)
     if not wish.quiet:
         display.err.print(
             f"{len(trials)} trials x {left.size:,} seeds that are not there: up to {len(trials) * left.size:,} runs"
@@ -372,7 +369,7 @@ def _train(
         study = overrides.chosen(catalog.load(order.path), order.full, order.words, order.samples)
         with display.tracing(wish.quiet):
             job = jobs.prepare(
-                study, folder, yes=wish.yes, source=recorded.source(record), allow_mixed=wish.allow_mixed
+                study, folder, yes=wish.yes, source=recorded.source(folder), allow_mixed=wish.allow_mixed
             )
         foreground.train(job, order, wish.workers, wish.quiet)
     return worker.load(folder)

@@ -80,10 +80,10 @@ def importance(
 
 def _limits(folder: Path) -> dict[str, tuple[float | None, float | None]]:
     """The least and the greatest value of each hyperparameter; none where the experiment is not at hand."""
-    from jaxexp import configs, recorded, store
+    from jaxexp import configs, recorded
 
     with contextlib.suppress(JaxexpError):
-        known = configs.fields(recorded.study(store.record(folder)).config)
+        known = configs.fields(recorded.study(folder).config)
         return {name: (field.minimum, field.maximum) for name, field in known.items()}
     return {}
 

@@ -71,7 +71,7 @@ def reproduce(
     with errors(as_json):
         label = "reference" if label is None and _has(out / name / "reference") else label
         folder = catalog.run_folder(name, out, label)
-        from jaxexp import display, foreground, recorded, store, worker
+        from jaxexp import display, foreground, recorded, worker
         from jaxexp import reproduce as reproductions
 
         everything = recorded.asked(folder, seeds, words or [])
@@ -86,7 +86,7 @@ def reproduce(
                     part = f"plan {number} of {len(everything)}, " if len(everything) > 1 else ""
                     display.err.print(f"{folder}: {part}{left:,} runs to train again", markup=False)
                 # Without a command line that says the study, no other process can find it.
-                order, most = (asked.order, workers) if asked.order else (recorded.order(store.record(folder)), 1)
+                order, most = (asked.order, workers) if asked.order else (recorded.order(folder), 1)
                 try:
                     job, _ = foreground.train(job, order, most, quiet)
                 except Interrupted as stop:

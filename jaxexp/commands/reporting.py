@@ -114,15 +114,13 @@ def _shares(dataset: Any, metric: str) -> "Shares | None":
 
 def _study(folder: Path) -> "tuple[Study | None, list[str]]":
     """The study that a folder records, if its file is at hand; and what a reader has to know of that."""
-    from jaxexp import recorded, store
+    from jaxexp import matching, recorded, store
 
-    record = store.record(folder)
     try:
-        if recorded.source(record).text != record.get("source"):
-            return recorded.study(record), [
-                "The experiment file has changed since: verdicts and figures are by it as it is."
-            ]
-        return recorded.study(record), []
+        study = recorded.study(folder)
+        changed = matching.changed_texts(store.record(folder), recorded.source(folder).texts())
+        note = "The experiment file or a module of it has changed since: verdicts and figures are by it as it is."
+        return study, [note] * bool(changed)
     except JaxexpError as problem:
         return None, [
             f"The study is not at hand, so that claims are not judged and its own figures not drawn: {problem}"
@@ -164,16 +162,16 @@ def plot(
 
 
 def _plotted(folder: Path, kind: str | None, metric: str | None) -> list[Path]:
-    from jaxexp import recorded, store, worker
+    from jaxexp import display, worker
     from jaxexp.figures import saving
 
     dataset = worker.load(folder)
     if kind is not None:
         return [saving.save_kind(dataset, kind, metric, folder / "figures")]
-    record: dict[str, Any] = store.record(folder)
-    known = {entry.name for entry in catalog.entries()}
-    drawings = recorded.study(record).figures if record["experiment"] in known else ()
-    return saving.save(dataset, drawings, folder / "figures")
+    study, notes = _study(folder)
+    for note in notes:
+        display.err.print(note, markup=False)
+    return saving.save(dataset, study.figures if study else (), folder / "figures")
 
 
 def check(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
@@ -183,11 +181,11 @@ def check(name: RunName, out: Out = Path("results"), label: Label = None, as_jso
     """
     with errors(as_json):
         folder = catalog.run_folder(name, out, label)
-        from jaxexp import display, recorded, report, results, statistics, store, worker
+        from jaxexp import display, recorded, report, results, statistics, worker
 
         dataset = results.whole_seeds(worker.load(folder))
         try:
-            found = statistics.check(recorded.study(store.record(folder)), dataset)
+            found = statistics.check(recorded.study(folder), dataset)
         except statistics.ClaimsError as problem:
             if not as_json:
                 display.verdicts(problem.verdicts)

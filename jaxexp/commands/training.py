@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -135,9 +136,11 @@ def run(
             return
         from jaxexp import display, foreground, jobs, launch, plans
 
-        given = "" if loaded.path.parent == Path(catalog.FOLDER) or loaded.path.is_absolute() else str(loaded.path)
+        given = os.path.relpath(loaded.path)  # `python FILE` says it from the root
+        given = "" if Path(given).parent == Path(catalog.FOLDER) else given
         source = jobs.Source(
-            loaded.name, loaded.text, loaded.path.resolve().parent, full, given, tuple(words or ()), samples
+            loaded.name, loaded.text, loaded.path.resolve().parent, full, given, tuple(words or ()), samples,
+            catalog.modules(loaded.path),
         )  # fmt: skip
         with display.tracing(quiet):
             job = jobs.prepare(

@@ -1,6 +1,7 @@
 """The verbs that look after a run folder, at the command line."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxexp import upkeep
+from jaxexp import files, upkeep
 
 TEXT = '''"""Where do walks end?"""
 
@@ -117,12 +118,100 @@ def test_gc_removes_what_is_left_over(place):
     (folder / ".tmp-mine").rmdir()
 
 
-def test_a_clock_that_is_ahead_makes_no_file_stale(tmp_path, monkeypatch):
-    (tmp_path / "claims").mkdir()
-    (tmp_path / "claims" / ".tmp-mine").touch()
+def test_a_clock_that_is_ahead_makes_no_file_stale(place, monkeypatch):
+    folder = place / "results" / "walks" / "default"
+    left = folder / "claims" / ".tmp-mine"
+    left.touch()
     two_hours_later = time.time() + 7200
     monkeypatch.setattr(time, "time", lambda: two_hours_later)
-    assert list(upkeep.stale(tmp_path)) == []
+    assert list(upkeep.stale(folder)) == []
+    assert list(upkeep.stale(folder, everything=True)) == [left]
+    left.unlink()
+
+
+def test_gc_removes_no_folder_and_nothing_behind_a_link(place, tmp_path):
+    folder = place / "results" / "walks" / "default"
+    copy = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("quarantine"))
+    (copy / "claims" / "5.json").mkdir()
+    (tmp_path / ".tmp-canary").touch()
+    (copy / "quarantine").symlink_to(tmp_path)
+    done = jaxexp(place, "gc", str(copy), "--all")
+    assert (done.returncode, done.stdout) == (0, "\n0 files removed\n"), done.stderr
+    assert (tmp_path / ".tmp-canary").exists()
+
+
+def test_gc_leaves_a_run_of_a_newer_schema_alone(place):
+    folder = place / "results" / "walks" / "default"
+    (folder / "plans" / ".tmp-mine").touch()
+    record = (folder / "run.json").read_bytes()
+    (folder / "run.json").write_bytes(files.sealed_json({**files.read_sealed_json(folder / "run.json"), "schema": 99}))
+    done = jaxexp(place, "gc", "walks", "--all")
+    assert (done.returncode, "update jaxexp" in done.stderr) == (2, True)
+    assert (folder / "plans" / ".tmp-mine").exists()
+    (folder / "run.json").write_bytes(record)
+    assert "1 files removed" in jaxexp(place, "gc", "walks", "--all").stdout
+
+
+def test_a_file_that_goes_away_while_it_is_looked_at_is_left_out(tmp_path):
+    (tmp_path / "there").write_text("12345")
+    (found,) = upkeep._looked_at([tmp_path / "gone", tmp_path / "there"])
+    assert (found[0].name, found[1].st_size) == ("there", 5)
+
+
+def test_replay_and_reproduce_find_the_experiment_from_anywhere(place, tmp_path):
+    folder = place / "results" / "walks" / "default"
+    told = jaxexp(tmp_path, "replay", str(folder), "--trial", "1", "--seed", "2", "--json")
+    assert json.loads(told.stdout)["differing"] == [], told.stderr
+    told = jaxexp(tmp_path, "reproduce", str(folder), "--quiet", "--json")
+    assert json.loads(told.stdout)["verdict"] == "identical", told.stderr
+
+
+def test_a_file_that_was_started_by_itself_is_found_again(tmp_path):
+    main = "\n\nif __name__ == '__main__':\n    from jaxexp import cli\n    cli.main(study)\n"
+    (tmp_path / "mine.py").write_text(TEXT.format(faults=str(Path(__file__).parent)) + main)
+    command = [sys.executable, "mine.py", "seeds=2", "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    told = jaxexp(tmp_path, "replay", "mine", "--trial", "0", "--seed", "1", "--json")
+    assert json.loads(told.stdout)["differing"] == [], told.stderr
+    (tmp_path / "mine.py").unlink()
+    gone = jaxexp(tmp_path, "replay", "mine", "--trial", "0", "--seed", "1")
+    assert (gone.returncode, "there is no mine.py here, nor in a folder that" in gone.stderr) == (2, True)
+
+
+def test_replay_of_edited_code_says_what_to_do(place, monkeypatch):
+    path = place / "experiments" / "walks.py"
+    text = path.read_text()
+    path.write_text(text.replace("studies.walk(3, 4)", "studies.walk(3, 4, side=2)"))
+    done = jaxexp(place, "replay", "walks", "--trial", "0", "--seed", "1")
+    path.write_text(text)
+    assert (done.returncode, "put back what has changed since" in done.stderr) == (2, True)
+    assert "--fresh" not in done.stderr
+
+
+def test_what_has_changed_in_a_module_that_an_experiment_imports_is_shown(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    text = TEXT.format(faults=str(Path(__file__).parent)).replace("import studies", "import strides\nimport studies")
+    (tmp_path / "experiments" / "walks.py").write_text(text.replace("walk(3, 4)", "walk(3, 4, side=strides.SIDE)"))
+    module, run = tmp_path / "strides.py", ("run", "walks", "--quiet")
+    module.write_text("SIDE = 1\n")
+    assert jaxexp(tmp_path, *run).returncode == 0
+    module.write_text("SIDE = 1  # of a matrix\n")
+    assert "0 runs computed" in jaxexp(tmp_path, *run).stdout
+    module.write_text("SIDE = 2\n")
+    refused = jaxexp(tmp_path, *run)
+    assert (refused.returncode, "--- recorded strides\n+++ now strides" in refused.stderr) == (2, True), refused.stderr
+    assert "-SIDE = 1\n+SIDE = 2\n" in refused.stderr
+    record = json.loads((tmp_path / "results" / "walks" / "default" / "run.json").read_text())
+    assert record["modules"] == {"strides": "SIDE = 1\n"}
+
+
+@pytest.mark.parametrize("name", ["JAX_DEBUG_NANS", "JAX_DEBUG_INFS"])
+def test_settings_that_end_all_where_one_run_diverges_are_refused(place, monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    done = jaxexp(place, "run", "walks", "--name", "nans")
+    assert (done.returncode, done.stderr.startswith(f"error: {name} is set: JAX would end all runs")) == (2, True)
+    assert not (place / "results" / "walks" / "nans").exists()
 
 
 @pytest.mark.parametrize("platforms", ["nonsense", "cuda"])
