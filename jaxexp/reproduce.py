@@ -377,12 +377,27 @@ def _gone(finite: tuple[int, int], num_seeds: int) -> float:
 def keep(folder: Path, found: Reproduction) -> Path:
     """Writes the record of a reproduction beside what it reproduces, `reproductions/NUMBER.json`; returns its path."""
     files.make_folder(folder / "reproductions", own=True)
-    number = 1
-    while (path := folder / "reproductions" / f"{number:03d}.json").exists():
-        number += 1
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    files.write(path, files.json_text({**document(found), "when": today}).encode())
+    path = _numbered(folder / "reproductions")
+    try:
+        files.write(path, files.json_text({**document(found), "when": today}).encode())
+    except StoreError:
+        path.unlink(missing_ok=True)
+        raise
     return path
+
+
+def _numbered(folder: Path) -> Path:
+    """Makes an empty file of the first number that is free: of two reproductions that end at once each has its own."""
+    number = 1
+    while True:
+        path = folder / f"{number:03d}.json"
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
 
 
 def document(found: Reproduction) -> dict[str, Any]:

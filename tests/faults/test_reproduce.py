@@ -168,6 +168,10 @@ def extended(folder: Path, stop_after: int | None = None, **changes: Any) -> Stu
     return study
 
 
+def full(path, content):
+    raise StoreError("the disk is full")
+
+
 def test_a_run_is_reproduced_to_the_bit_and_the_record_lies_beside_it(recorded, tmp_path):
     found = again(recorded, tmp_path / "again")
     assert (found.verdict, found.changed, found.num_runs) == (IDENTICAL, [], 15)
@@ -176,6 +180,11 @@ def test_a_run_is_reproduced_to_the_bit_and_the_record_lies_beside_it(recorded, 
     assert path == recorded / "reproductions" / "001.json"
     assert json.loads(path.read_text())["verdict"] == IDENTICAL
     assert reproduce.keep(recorded, found).name == "002.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "write", full)
+        with pytest.raises(StoreError, match="full"):
+            reproduce.keep(recorded, found)
+    assert not (recorded / "reproductions" / "003.json").exists()
 
 
 def test_an_interrupted_reproduction_goes_on_where_it_was_stopped(recorded, tmp_path):
@@ -235,10 +244,11 @@ def test_a_part_of_the_seeds_is_compared_with_the_same_seeds(recorded, tmp_path)
     assert {judged.comparison.n for judged in found.judged} == {3}
 
 
-def test_of_other_seeds_than_the_first_the_recorded_ones_are_taken():
+def test_of_other_seeds_than_the_first_the_recorded_ones_are_taken(tmp_path):
     record = {"experiment": "velocity_init", "words": ["seeds=7,3,5", "num_steps=9"], "full": False, "samples": None}
-    assert recorded_orders.order(record, 2).words == ["num_steps=9", "seeds=7,3"]
-    assert recorded_orders.order(record, None, ["num_steps=3"]).words == ["seeds=7,3,5", "num_steps=3"]
+    store.create(tmp_path, {**record, "tile": [1, 1]})
+    assert recorded_orders.order(tmp_path, 2).words == ["num_steps=9", "seeds=7,3"]
+    assert recorded_orders.order(tmp_path, None, ["num_steps=3"]).words == ["seeds=7,3,5", "num_steps=3"]
 
 
 def test_a_reference_without_chunks_is_judged_by_its_claims(recorded, tmp_path):
