@@ -7,17 +7,22 @@ import ast
 import contextlib
 import difflib
 import gc
+import importlib.abc
 import importlib.util
+import os
 import sys
+import sysconfig
 import tokenize
 import traceback
+import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from jaxexp.errors import JaxexpError, StoreError, StudyError, suggestion
 
 FOLDER = "experiments"
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 class Entry(NamedTuple):
@@ -80,6 +85,12 @@ def path_of(name: str) -> Path:
     raise StudyError(f"there is no experiment {name!r}{where} (an experiment is a name below {FOLDER}/ or a .py file)")
 
 
+def given(path: Path) -> str:
+    """Returns how a record says where an experiment file is, from here; nothing where its name says it."""
+    found = Path(os.path.relpath(path))
+    return "" if found.parent == Path(FOLDER) else str(found)
+
+
 def load(name: str) -> Loaded:
     """Returns the study of an experiment file, imported.
 
@@ -90,17 +101,20 @@ def load(name: str) -> Loaded:
 
     path = path_of(name)
     module_name = f"{FOLDER}.{path.stem}"
-    for root in _roots(path):
+    project, here, beside = roots(path.resolve().parent)
+    for root in (here, project):  # the later comes first
         if str(root) not in sys.path:
             sys.path.insert(0, str(root))
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise StudyError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up while they are made
+    if str(beside) not in sys.path:
+        sys.path.append(str(beside))
     try:
+        text = text_of(path)
+        loader = _TextLoader(path, text)
+        spec = importlib.util.spec_from_file_location(module_name, path, loader=loader)
+        module = importlib.util.module_from_spec(cast(Any, spec))
+        sys.modules[module_name] = module  # dataclasses look their module up while they are made
         with _for_good():
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
     except JaxexpError:
         raise
     except (Exception, SystemExit) as problem:
@@ -115,29 +129,49 @@ def load(name: str) -> Loaded:
         found = getattr(module, name, None)
         if found is not None and not isinstance(found, Study):
             raise StudyError(f"{path}: {name} is {found!r:.80}, no Study: write `{name} = jx.Study(...)`")
-    return Loaded(path.stem, module.study, getattr(module, "full", None), text_of(path), path)
+    return Loaded(path.stem, module.study, getattr(module, "full", None), text, path)
 
 
-def _roots(path: Path) -> tuple[Path, Path]:
-    """The folders in which an experiment finds modules of its own."""
-    above = path.resolve().parent
-    return above.parent if above.name == FOLDER else above, Path.cwd()
+class _TextLoader(importlib.abc.ExecutionLoader):
+    """Imports the text of a file, which is what is recorded, and no bytecode that was kept of another."""
+
+    def __init__(self, path: Path, text: str):
+        self._path, self._text = path, text
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self._path)
+
+    def get_source(self, fullname: str) -> str:
+        return self._text
 
 
-def modules(path: Path) -> dict[str, str]:
-    """Returns the texts of modules that a loaded experiment has at hand beside its own: those of its project, by name.
+def roots(folder: Path) -> tuple[Path, Path, Path]:
+    """Returns the folders in which an experiment finds modules of its own: its project, the current one, its file's.
 
     Args:
-        path: The experiment file.
+        folder: Its file's, resolved.
     """
-    roots, found = _roots(path), dict[str, str]()
-    for name, module in sorted(sys.modules.items()):
-        file = Path(getattr(module, "__file__", None) or "")
-        own = file.suffix == ".py" and any(root in file.parents for root in roots)
-        others = name.partition(".")[0] in ("jaxexp", "__main__") or Path(sys.prefix) in file.parents
-        if own and not others and file != path.resolve():
+    return folder.parent if folder.name == FOLDER else folder, Path.cwd(), folder
+
+
+def modules(name: str, folder: Path) -> dict[str, str]:
+    """Returns the texts of the modules of an experiment's project that are loaded, beside its own, by their names.
+
+    Args:
+        name: The experiment's.
+        folder: Its file's, resolved. No module is where there is none.
+    """
+    own, found = roots(folder), dict[str, str]()
+    others = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    for known, module in sorted(sys.modules.items()):
+        given = vars(module).get("__file__") if isinstance(module, types.ModuleType) else None
+        if known.partition(".")[0] in ("jaxexp", "__main__") or known == f"{FOLDER}.{name}" or not given:
+            continue
+        file = Path(given)
+        is_own = file.suffix == ".py" and any(root in file.parents for root in own)
+        if is_own and not _INSTALLED & set(file.parts) and not others & set(file.parents):
             with contextlib.suppress(OSError, ValueError, SyntaxError):
-                found[name] = text_of(file)
+                found[known] = text_of(file)
     return found
 
 

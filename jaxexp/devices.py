@@ -53,7 +53,23 @@ def use_compile_cache() -> None:
 
 
 def check() -> None:
-    """Checks that JAX finds a device, and lets a run diverge.
+    """Checks that JAX finds a device.
+
+    Raises:
+        StudyError: If it does not.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as problem:  # of JAX_PLATFORMS=cuda without a plugin it asserts
+        asked = os.environ.get("JAX_PLATFORMS")
+        hint = f"; JAX_PLATFORMS={asked} asks for it: unset it, or write JAX_PLATFORMS=cpu" if asked else ""
+        raise StudyError(
+            f"JAX finds no device to train on: {str(problem) or 'its backend is not there'}{hint}"
+        ) from problem
+
+
+def check_settings() -> None:
+    """Checks that JAX lets a run diverge.
 
     Raises:
         StudyError: If it does not.
@@ -64,14 +80,6 @@ def check() -> None:
                 f"{name.upper()} is set: JAX would end all runs of a program where one of them diverges; unset it, and "
                 "`jaxexp replay` names the step and what was not finite"
             )
-    try:
-        jax.devices()
-    except (RuntimeError, AssertionError) as problem:  # of JAX_PLATFORMS=cuda without a plugin it asserts
-        asked = os.environ.get("JAX_PLATFORMS")
-        hint = f"; JAX_PLATFORMS={asked} asks for it: unset it, or write JAX_PLATFORMS=cpu" if asked else ""
-        raise StudyError(
-            f"JAX finds no device to train on: {str(problem) or 'its backend is not there'}{hint}"
-        ) from problem
 
 
 def environment() -> dict[str, Any]:

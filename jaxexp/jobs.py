@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import claims, configs, devices, earlier, engine, files, matching, plans, store, timing
+from jaxexp import catalog, claims, configs, devices, earlier, engine, files, matching, plans, store, timing
 from jaxexp.errors import JaxexpError, MismatchError, OutOfMemoryError, StoreError
 from jaxexp.plans import Batch, Group, Plan, Tile
 from jaxexp.program import Lowered
@@ -33,7 +33,6 @@ class Source:
         path: The file, as it was given; nothing where it is found by its name.
         words: The `key=value` of the command line.
         samples: What --samples said.
-        modules: The texts of the project's other modules that it imports, by name.
     """
 
     name: str = "study"
@@ -43,11 +42,10 @@ class Source:
     path: str = ""
     words: tuple[str, ...] = ()
     samples: int | None = None
-    modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def texts(self) -> dict[str, Any]:
-        """Returns the code as a record says it."""
-        return {"source": self.text, "modules": dict(self.modules)}
+        """Returns the code as a record says it, once all that it imports is loaded."""
+        return {"source": self.text, "modules": catalog.modules(self.name, self.folder) if self.text else {}}
 
 
 class Job(NamedTuple):
@@ -246,9 +244,7 @@ def _job(
         programs, record = digests(plan, lowered), record_of(plan, source)
         if known or store.exists(folder):
             matching.check_fields(folder, record["fields"], known)
-            matching.check_same(
-                folder, record, programs | _of_before(plan, folder, known, programs, source), allow_mixed
-            )
+            matching.check_same(folder, record, programs | _of_before(plan, folder, known, programs), allow_mixed)
         store.make_folders(folder)
         if plan.digest not in {stored.digest for stored in known}:
             store.add_plan(folder, plan, programs)
@@ -260,22 +256,18 @@ def _job(
 
 
 def _of_before(
-    plan: Plan, folder: Path, known: Sequence[StoredPlan], programs: Mapping[str, Any], source: Source
+    plan: Plan, folder: Path, known: Sequence[StoredPlan], programs: Mapping[str, Any]
 ) -> dict[str, dict[str, str]]:
-    """The digests, by the code at hand, of groups that a folder has and the plan has not.
+    """The digests, by the code and data at hand, of groups that a folder has and the plan has not.
 
-    Of all of them where the code is another than the recorded one, for what has changed may be what they
-    alone train; else of one, and only where nothing else can be compared: what the file imports may have changed.
+    What has changed may be what they alone train or read, and their results are in the same table.
     """
-    same = store.exists(folder) and not matching.changed_texts(store.record(folder), source.texts())
-    if not known or (same and any(programs.keys() & stored.programs.keys() for stored in known)):
-        return {}
     found: dict[str, dict[str, str]] = {}
-    for stored in known[-1:] if same else known:
+    for stored in known:
         if stored.programs.keys() <= programs.keys() | found.keys():
             continue
         try:
-            again = plans.plan(earlier.study_of(plan.study, stored, [0] if same else None), tile=plan.tile, yes=True)
+            again = plans.plan(earlier.study_of(plan.study, stored), tile=plan.tile, yes=True)
         except JaxexpError as problem:
             raise MismatchError(
                 f"what {folder} was trained with cannot be made by the experiment as it is now: use another --name, or "

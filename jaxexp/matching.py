@@ -22,6 +22,13 @@ def bits_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def lowers_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Returns whether the same code may be another program in another environment: elsewhere it is the same one."""
+    old, new = bits_environment(before), bits_environment(now)
+    same_platform = old["device"]["platform"] == new["device"]["platform"]
+    return not same_platform or any(old[name] != new[name] for name in ("versions", "x64", "settings"))
+
+
 def check_fields(folder: Path, fields: Mapping[str, str], known: Sequence[StoredPlan]) -> None:
     """Checks that an experiment has the hyperparameters that a folder knows, each static or dynamic as it was.
 
@@ -85,8 +92,8 @@ def check_same(
             there, here = stored.programs[group], programs[group]
             if there["data"] != here["data"]:
                 raise MismatchError(f"{folder} was trained on other data (group {group}): {hint}")
-            # Another version of JAX may lower the same code to another program.
-            if there["program"] != here["program"] and not (changed and allow_mixed and _same_code(before, now)):
+            excused = allow_mixed and lowers_otherwise(before, now) and _same_code(before, now)
+            if there["program"] != here["program"] and not excused:
                 difference = _difference(before, now)
                 raise MismatchError(f"{folder} was trained by another program (group {group}): {hint}\n{difference}")
     if changed and not allow_mixed:

@@ -151,6 +151,7 @@ def plan(study: Study, *, tile: Tile | None = None, yes: bool = False) -> Plan:
         TooManyRunsError: If the study is very large and `yes` is not set.
     """
     devices.check()
+    devices.check_settings()
     check_size(study, yes)
     study = studies.check(study)
     trials, seeds = studies.table(study), studies.seeds(study)

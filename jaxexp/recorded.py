@@ -41,9 +41,9 @@ def order(folder: Path, seeds: int | None = None, words: Sequence[str] = ()) -> 
 
 
 def _path(folder: Path, record: Mapping[str, Any]) -> Path:
-    """The experiment file, from where the run was started: here, or else a folder that the run lies in."""
+    """The experiment file, from where the run was started: a folder that the run lies in, else here."""
     path = record.get("path") or Path(catalog.FOLDER, f"{record['experiment']}.py")
-    for start in (Path(), *folder.resolve().parents):
+    for start in (*folder.resolve().parents, Path()):
         if (start / path).is_file():
             return start / path
     raise StudyError(
@@ -70,10 +70,17 @@ def study(folder: Path) -> Study:
     return _chosen(order(folder))
 
 
-def source(folder: Path) -> Source:
-    """Returns where the study of a folder comes from, as the file is now, and what it imports, once it was loaded."""
-    path = Path(order(folder).path)
-    return Source(path.stem, path.read_text(), path.resolve().parent, modules=catalog.modules(path))
+def source(folder: Path, wanted: Order | None = None) -> Source:
+    """Returns where the study of a folder comes from, as the file is now.
+
+    Args:
+        folder: The run folder, or the reference.
+        wanted: What is asked of that file; what made the folder first where None.
+    """
+    asked = wanted or order(folder)
+    path = Path(asked.path)
+    text, above = catalog.text_of(path), path.resolve().parent
+    return Source(path.stem, text, above, asked.full, catalog.given(path), tuple(asked.words), asked.samples)
 
 
 class Asked(NamedTuple):

@@ -67,7 +67,7 @@ def state(folder: Path) -> dict[str, Any]:
             {"trial": int(trial), "seed": int(seeds[seed]), "step": int(steps[trial, seed])} for trial, seed in diverged
         ],
         "checkpoints": len(list((folder / "checkpoints").glob("[0-9]*.npz"))),
-        "bytes": sum(found.st_size for _, found in _looked_at(folder.rglob("*")) if stat.S_ISREG(found.st_mode)),
+        "bytes": sum(found.st_size for _, found in _looked_at(_all(folder)) if stat.S_ISREG(found.st_mode)),
         "eta_seconds": eta,
     }
 
@@ -80,6 +80,12 @@ def _seconds_left(folder: Path, num_left: int, num_done: int) -> float | None:
         return None
     rate = (len(recent) - 1) / (recent[-1] - recent[0]) * num_done / len(times)
     return num_left / rate
+
+
+def _all(folder: Path) -> Iterator[Path]:
+    """Yields all files in a folder and below, and stops at no folder that goes away."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
 
 
 def _looked_at(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:

@@ -109,7 +109,7 @@ def _louder(data: Any) -> Any:
 
 def measured(name: str) -> list[str]:
     """Returns the lines of a study: for each fault the share of draws in which it is found, by the number of seeds."""
-    from jaxexp import catalog, plans, reproduce, statistics, worker
+    from jaxexp import catalog, plans, quantities, statistics, worker
     from jaxexp import study as studies
 
     study = catalog.load(str(ROOT / "experiments" / f"{name}.py")).study
@@ -119,7 +119,7 @@ def measured(name: str) -> list[str]:
     for fault, wrong in faults(name, study):
         began = time.perf_counter()
         after = worker.run(wrong, tile=tile, yes=True)
-        pairs = {label: (pair.before, pair.now) for label, pair in reproduce._of_plan(before, after, swept) if pair}
+        pairs = {label: (pair.before, pair.now) for label, pair in quantities.of_plan(before, after, swept) if pair}
         for claim in study.claims:
             old, new = (statistics.per_seed(claim, dataset) for dataset in (before, after))
             _, first, second = np.intersect1d(old["seed"], new["seed"], return_indices=True)

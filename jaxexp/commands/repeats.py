@@ -58,10 +58,10 @@ def reproduce(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train all that a folder was asked for again, and judge each claim and each metric's last evaluation.
+    """Train all that a folder was asked for again, and judge each claim and each metric's last value.
 
     The verdict is the worst of these, and the exit code 3 where it is different, else 0:
-    identical: the same bits at every seed; within tolerance: as near as rounding explains;
+    identical: the same bits at every seed, and of a metric at every recorded step; within tolerance: as near as rounding explains;
     equivalent: means shown to differ by less than half a standard deviation over the seeds;
     undecided: too few seeds to show a difference or equivalence;
     different: means, or how many seeds are finite, differ by more than chance; or any bit where nothing has changed.
@@ -71,7 +71,7 @@ def reproduce(
     with errors(as_json):
         label = "reference" if label is None and _has(out / name / "reference") else label
         folder = catalog.run_folder(name, out, label)
-        from jaxexp import display, foreground, recorded, worker
+        from jaxexp import display, foreground, quantities, recorded, worker
         from jaxexp import reproduce as reproductions
 
         everything = recorded.asked(folder, seeds, words or [])
@@ -94,7 +94,7 @@ def reproduce(
                         raise
                     told = "interrupted; nothing that it trained is kept (--keep FOLDER does that): start it again"
                     raise Interrupted(told, stop.number) from stop
-                trained.append(reproductions.Trained(asked, job, worker.collect(job), left))
+                trained.append(quantities.Trained(asked, job, worker.collect(job), left))
             found = reproductions.judge(folder, trained)
         path = reproductions.keep(folder, found)
         if as_json:

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -29,7 +28,7 @@ from jaxexp.commands.options import (
     Yes,
     errors,
 )
-from jaxexp.errors import StudyError
+from jaxexp.errors import StoreError, StudyError
 
 if TYPE_CHECKING:
     from jaxexp.jobs import Job
@@ -136,11 +135,9 @@ def run(
             return
         from jaxexp import display, foreground, jobs, launch, plans
 
-        given = os.path.relpath(loaded.path)  # `python FILE` says it from the root
-        given = "" if Path(given).parent == Path(catalog.FOLDER) else given
         source = jobs.Source(
-            loaded.name, loaded.text, loaded.path.resolve().parent, full, given, tuple(words or ()), samples,
-            catalog.modules(loaded.path),
+            loaded.name, loaded.text, loaded.path.resolve().parent, full, catalog.given(loaded.path),
+            tuple(words or ()), samples,
         )  # fmt: skip
         with display.tracing(quiet):
             job = jobs.prepare(
@@ -156,6 +153,8 @@ def run(
         order = launch.Order(str(loaded.path), full, words or [], samples)
         job, seconds = foreground.train(job, order, workers, quiet)
         left = jobs.num_left(job)
+        if left and not shard:
+            raise StoreError(f"{left:,} runs are gone from {folder} meanwhile: the same command again trains them")
         if left:
             display.err.print(f"part {shard} is done; {left:,} runs are left to the others: jaxexp status {folder}")
             if as_json:

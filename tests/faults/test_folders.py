@@ -454,6 +454,34 @@ def test_another_machine_is_refused_or_recorded_in_each_chunk(tmp_path, monkeypa
     json.dumps(upkeep.state(folder), default=str)
 
 
+def test_no_thread_count_excuses_other_code(tmp_path, monkeypatch):
+    folder = finished(tmp_path / "run")
+    there = worker.devices.environment()
+    monkeypatch.setattr(worker.devices, "environment", lambda: {**there, "threads": 99})
+    with pytest.raises(MismatchError, match="by another program"):
+        jobs.prepare(studies.walk(2, 3, side=2), folder, allow_mixed=True)
+
+
+@jx.config
+class Sized:
+    """A walk's stride, and the size of its data, which are read for each."""
+
+    rate: float = jx.dynamic(0.1)
+    size: int = 2
+
+
+def test_data_that_only_a_group_that_is_not_asked_for_reads_may_not_change(tmp_path):
+    def study(size, of_two):
+        data = {2: np.full(2, of_two, np.float32), 3: np.ones(3, np.float32)}
+        return studies.walk(2, 3).replace(config=Sized(size=size), data=lambda config: data[config.size])
+
+    worker.run(study(2, 1.0), tmp_path / "run")
+    worker.run(study(3, 1.0), tmp_path / "run")
+    assert jobs.prepare(study(3, 1.0), tmp_path / "run").num_done == 6
+    with pytest.raises(MismatchError, match=r"on other data \(group size=2\)"):
+        jobs.prepare(study(3, 2.0), tmp_path / "run")
+
+
 def test_a_lock_that_is_a_link_is_refused_and_the_canary_not_made(tmp_path):
     folder = finished(tmp_path / "run")
     (folder / "lock").unlink()

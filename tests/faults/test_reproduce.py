@@ -11,7 +11,7 @@ import pytest
 import tiny_studies
 
 import jaxexp as jx
-from jaxexp import catalog, files, jobs, report, reproduce, store, worker
+from jaxexp import catalog, files, jobs, quantities, report, reproduce, store, worker
 from jaxexp import recorded as recorded_orders
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.plans import Tile
@@ -153,7 +153,7 @@ def again(folder: Path, temporary: Path, *words: str, seeds: int | None = None) 
         job = reproduce.begun(folder, asked, temporary)
         for _ in worker.work(job):
             pass
-        trained.append(reproduce.Trained(asked, job, worker.collect(job), job.plan.num_runs - job.num_done))
+        trained.append(quantities.Trained(asked, job, worker.collect(job), job.plan.num_runs - job.num_done))
     return reproduce.judge(folder, trained)
 
 
@@ -175,7 +175,7 @@ def full(path, content):
 def test_a_run_is_reproduced_to_the_bit_and_the_record_lies_beside_it(recorded, tmp_path):
     found = again(recorded, tmp_path / "again")
     assert (found.verdict, found.changed, found.num_runs) == (IDENTICAL, [], 15)
-    assert len(found.judged) == 1 + 3
+    assert len(found.judged) == 1 + 3 * 2  # a claim; of each trial what is evaluated and what is logged
     path = reproduce.keep(recorded, found)
     assert path == recorded / "reproductions" / "001.json"
     assert json.loads(path.read_text())["verdict"] == IDENTICAL
@@ -262,6 +262,34 @@ def test_a_reference_without_chunks_is_judged_by_its_claims(recorded, tmp_path):
         again(reference, tmp_path / "more")
 
 
+def test_other_bits_on_the_way_are_not_identical(recorded, tmp_path):
+    path = tmp_path / "experiments" / "walks.py"
+    path.write_text(
+        path.read_text()
+        + "experiment = study.experiment\n"
+        + "def step(*given):\n    state, logged = experiment.step(*given)\n"
+        + "    return state, {'mean': 1e-3 * given[1]['x'].mean() ** 2}\n"
+        + "study = study.replace(experiment=experiment._replace(step=step))\n"
+    )
+    found = again(recorded, tmp_path / "again")
+    assert {judged.quantity for judged in found.judged if judged.verdict == DIFFERENT} == {
+        f"mean at step 30 (rate={rate})" for rate in (0.1, 0.5, 0.9)
+    }
+    old = np.ones(4, np.float32)
+    (judged,) = reproduce.compared({"x": (old, old)}, 1, otherwise_before={"x"})
+    assert judged.verdict == WITHIN
+    (judged,) = reproduce.compared({"x": (old, old)}, 1, same_machine=True, otherwise_before={"x"})
+    assert judged.verdict == DIFFERENT
+
+
+def test_what_was_kept_of_a_reproduction_can_be_reproduced_itself(recorded, tmp_path):
+    again(recorded, tmp_path / "again", seeds=3)
+    kept = store.record(tmp_path / "again")
+    assert (kept["experiment"], kept["path"], kept["words"][0]) == ("walks", "", "seeds=0:3")
+    found = again(tmp_path / "again", tmp_path / "third")
+    assert (found.verdict, found.num_runs, found.changed) == (IDENTICAL, 9, [])
+
+
 def test_a_changed_field_is_different_here(recorded, tmp_path):
     assert again(recorded, tmp_path / "again", "num_steps=20").verdict == DIFFERENT
 
@@ -275,7 +303,7 @@ def test_another_version_is_named_and_judged_with_tolerance(recorded, tmp_path):
     assert "0.1.0" in found.changed[0]
 
 
-def quantities(found: reproduce.Reproduction) -> dict[str, tuple[str, int]]:
+def by_quantity(found: reproduce.Reproduction) -> dict[str, tuple[str, int]]:
     return {judged.quantity: (judged.verdict, sum(judged.finite) // 2) for judged in found.judged}
 
 
@@ -283,8 +311,8 @@ def test_a_folder_with_more_seeds_is_reproduced_in_whole(recorded, tmp_path):
     extended(recorded, seeds=8)
     found = again(recorded, tmp_path / "again")
     assert (found.verdict, found.num_runs, found.not_judged, found.warnings) == (IDENTICAL, 24, [], [])
-    assert {num_seeds for _, num_seeds in quantities(found).values()} == {8}
-    assert "Far." in quantities(found)
+    assert {num_seeds for _, num_seeds in by_quantity(found).values()} == {8}
+    assert "Far." in by_quantity(found)
 
 
 def traced(number: int) -> Study:
@@ -316,8 +344,8 @@ def test_trials_of_values_that_are_no_numbers_and_plain_functions_are_judged(tmp
     for _ in worker.work(job):
         pass
     asked = recorded_orders.Asked(traced(fault), None, stored)
-    pairs, missing = reproduce._metrics(
-        tmp_path / "run", [reproduce.Trained(asked, job, worker.collect(job), job.plan.num_runs)]
+    pairs, missing = quantities.metrics(
+        tmp_path / "run", [quantities.Trained(asked, job, worker.collect(job), job.plan.num_runs)]
     )
     assert missing == []
     judged = reproduce.compared({name: pair[1:3] for name, pair in pairs.items()}, 1, same_machine=True)
@@ -339,7 +367,7 @@ def test_a_folder_with_more_trials_of_other_seeds_is_reproduced_in_whole(recorde
     assert [one.order is None for one in asked] == [False, True]
     found = again(recorded, tmp_path / "again")
     assert (found.verdict, found.num_runs) == (IDENTICAL, 15 + 8)
-    told = quantities(found)
+    told = by_quantity(found)
     assert told["largest after 40 steps (rate=0.77)"] == (IDENTICAL, 3)
     assert told["largest after 40 steps (rate=0.5)"] == (IDENTICAL, 7)  # of both plans together
     assert told["largest after 40 steps (rate=0.1)"] == (IDENTICAL, 5)
@@ -349,7 +377,7 @@ def test_a_folder_with_more_steps_is_reproduced_in_whole_and_its_claims_too(reco
     extended(recorded, num_steps=60)
     found = again(recorded, tmp_path / "again")
     assert (found.verdict, found.num_runs, found.not_judged) == (IDENTICAL, 30, [])
-    names = list(quantities(found))
+    names = list(by_quantity(found))
     assert [sum(f"after {step} steps" in name for name in names) for step in (40, 60)] == [3, 3]
     assert "Far." in names
 
@@ -374,8 +402,8 @@ def test_of_an_unfinished_extension_what_is_there_is_judged(recorded, tmp_path):
     extended(recorded, stop_after=1, num_steps=60)
     found = again(recorded, tmp_path / "again")
     assert found.verdict == IDENTICAL
-    assert quantities(found)["Far."] == (IDENTICAL, 5)  # the claims are of the first plan
-    assert sum(num for name, (_, num) in quantities(found).items() if "after 60" in name) == 4  # a tile
+    assert by_quantity(found)["Far."] == (IDENTICAL, 5)  # the claims are of the first plan
+    assert sum(num for name, (_, num) in by_quantity(found).items() if "after 60" in name) == 4  # a tile
 
 
 def test_claims_that_cannot_be_judged_are_named_with_the_reason(recorded, tmp_path):

@@ -1,6 +1,7 @@
 """The verbs that look after a run folder, at the command line."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -189,10 +190,48 @@ def test_replay_of_edited_code_says_what_to_do(place, monkeypatch):
     assert "--fresh" not in done.stderr
 
 
-def test_what_has_changed_in_a_module_that_an_experiment_imports_is_shown(tmp_path):
-    (tmp_path / "experiments").mkdir()
+LATE = '''"""Where do walks end, whose stride is known when they are traced?"""
+
+import jax
+
+import jaxexp as jx
+
+
+@jx.config
+class Config:
+    """A walk's stride."""
+
+    rate: float = jx.dynamic(0.1)
+
+
+def init(key, data, config):
+    """The origin."""
+    return 0.0 * config.rate
+
+
+def step(key, state, data, config):
+    """A stride."""
+    import strides
+
+    state = state + strides.SIDE * config.rate * jax.random.normal(key)
+    return state, {"place": state}
+
+
+study = jx.Study(experiment=jx.Experiment(init, step, None), config=Config(), sweep=jx.grid(rate=(0.1, 1.0)), seeds=2,
+                 num_steps=5)
+'''
+
+
+def early() -> str:
+    """The experiment of walks with a module of its own."""
     text = TEXT.format(faults=str(Path(__file__).parent)).replace("import studies", "import strides\nimport studies")
-    (tmp_path / "experiments" / "walks.py").write_text(text.replace("walk(3, 4)", "walk(3, 4, side=strides.SIDE)"))
+    return text.replace("walk(3, 4)", "walk(3, 4, side=strides.SIDE)")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_has_changed_in_a_module_that_an_experiment_imports_is_shown(tmp_path, late):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "walks.py").write_text(LATE if late else early())
     module, run = tmp_path / "strides.py", ("run", "walks", "--quiet")
     module.write_text("SIDE = 1\n")
     assert jaxexp(tmp_path, *run).returncode == 0
@@ -206,12 +245,56 @@ def test_what_has_changed_in_a_module_that_an_experiment_imports_is_shown(tmp_pa
     assert record["modules"] == {"strides": "SIDE = 1\n"}
 
 
+def test_the_project_of_an_experiment_comes_before_the_current_folder(tmp_path):
+    ours, others = tmp_path / "ours", tmp_path / "others"
+    for place, side in ((ours, 1), (others, 2)):
+        (place / "experiments").mkdir(parents=True)
+        (place / "experiments" / "walks.py").write_text(early())
+        (place / "strides.py").write_text(f"SIDE = {side}\n")
+    assert jaxexp(ours, "run", "walks", "--quiet").returncode == 0
+    again = jaxexp(others, "run", "../ours/experiments/walks.py", "--out", "../ours/results", "--quiet")
+    assert "0 runs computed" in again.stdout, again.stderr
+    told = jaxexp(others, "replay", "../ours/results/walks/default", "--trial", "1", "--seed", "2", "--json")
+    assert json.loads(told.stdout)["differing"] == [], told.stderr
+
+
+def test_the_standard_library_is_no_module_of_an_experiment(place, tmp_path):
+    command = ("run", str(place / "experiments" / "walks.py"), "--out", str(tmp_path), "--quiet")
+    assert jaxexp(Path("/"), *command).returncode == 0
+    record = json.loads((tmp_path / "walks" / "default" / "run.json").read_text())
+    assert {"json", "typing", "abc"}.isdisjoint(record["modules"])
+
+
+def test_a_file_of_another_encoding_is_run_and_replayed(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    text = TEXT.format(faults=str(Path(__file__).parent))
+    (tmp_path / "experiments" / "walks.py").write_bytes(
+        f"# -*- coding: latin-1 -*-\n{text}# \u00e9\n".encode("latin-1")
+    )
+    assert jaxexp(tmp_path, "run", "walks", "--quiet").returncode == 0
+    told = jaxexp(tmp_path, "reproduce", "walks", "--quiet", "--json")
+    assert (json.loads(told.stdout)["verdict"], json.loads(told.stdout)["changed"]) == ("identical", []), told.stderr
+
+
+def test_an_experiment_is_imported_from_its_text_and_not_from_bytecode_of_before(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    path = tmp_path / "walks.py"
+    for side in (1, 2):
+        path.write_text(
+            TEXT.format(faults=str(Path(__file__).parent)).replace("walk(3, 4)", f"walk(3, 4, side={side})")
+        )
+        os.utime(path, (0, 0))
+        done = jaxexp(tmp_path, "run", "walks.py", "--quiet")
+        assert done.returncode == 2 * (side - 1), done.stderr
+
+
 @pytest.mark.parametrize("name", ["JAX_DEBUG_NANS", "JAX_DEBUG_INFS"])
 def test_settings_that_end_all_where_one_run_diverges_are_refused(place, monkeypatch, name):
     monkeypatch.setenv(name, "1")
     done = jaxexp(place, "run", "walks", "--name", "nans")
     assert (done.returncode, done.stderr.startswith(f"error: {name} is set: JAX would end all runs")) == (2, True)
     assert not (place / "results" / "walks" / "nans").exists()
+    assert jaxexp(place, "doctor").returncode == 0
 
 
 @pytest.mark.parametrize("platforms", ["nonsense", "cuda"])
