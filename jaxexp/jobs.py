@@ -87,6 +87,7 @@ def prepare(
     source: Source | None = None,
     shard: tuple[int, int] | None = None,
     allow_mixed: bool = False,
+    checked: Mapping[str, Mapping[str, str]] = {},
 ) -> Job:
     """Returns what is to be done for a study in a folder, after every check that needs no compilation.
 
@@ -99,6 +100,7 @@ def prepare(
         source: Where the study comes from, for the record.
         shard: (i, n) for the i-th of n parts of the batches alone.
         allow_mixed: Whether results of another machine or version of JAX, which may have other bits, may join.
+        checked: Digests of groups that jobs of the same code, prepared just before, had; they are not made again.
 
     Raises:
         ConfigError, SweepError, StudyError: If the study cannot be trained as it is written.
@@ -121,7 +123,7 @@ def prepare(
         known = store.plans(folder)
         if known or store.exists(folder):
             plan = _in_folder(plan, folder, known, tile)
-        job = _job(plan, folder, known, source or Source(), allow_mixed)
+        job = _job(plan, folder, known, source or Source(), allow_mixed, checked)
     return _part(job, shard)._replace(quarantined=quarantined)
 
 
@@ -235,6 +237,7 @@ def _job(
     known: Sequence[StoredPlan],
     source: Source | None = None,
     allow_mixed: bool = False,
+    checked: Mapping[str, Mapping[str, str]] = {},
 ) -> Job:
     """Lowers the programs, checks them against the folder's, and finds what is left to train."""
     pending = _pending(plan, folder)
@@ -244,7 +247,7 @@ def _job(
         programs, record = digests(plan, lowered), record_of(plan, source)
         if known or store.exists(folder):
             matching.check_fields(folder, record["fields"], known)
-            matching.check_same(folder, record, programs | _of_before(plan, folder, known, programs), allow_mixed)
+            matching.check_same(folder, record, _of_before(plan, folder, known, {**checked, **programs}), allow_mixed)
         store.make_folders(folder)
         if plan.digest not in {stored.digest for stored in known}:
             store.add_plan(folder, plan, programs)
@@ -258,13 +261,13 @@ def _job(
 def _of_before(
     plan: Plan, folder: Path, known: Sequence[StoredPlan], programs: Mapping[str, Any]
 ) -> dict[str, dict[str, str]]:
-    """The digests, by the code and data at hand, of groups that a folder has and the plan has not.
+    """The digests, by the code and data at hand, of all groups that a folder has, where some are known already.
 
-    What has changed may be what they alone train or read, and their results are in the same table.
+    What has changed may be what groups that are not asked for train or read, and their results are in the same table.
     """
-    found: dict[str, dict[str, str]] = {}
+    found = {**programs}
     for stored in known:
-        if stored.programs.keys() <= programs.keys() | found.keys():
+        if stored.programs.keys() <= found.keys():
             continue
         try:
             again = plans.plan(earlier.study_of(plan.study, stored), tile=plan.tile, yes=True)
@@ -273,7 +276,7 @@ def _of_before(
                 f"what {folder} was trained with cannot be made by the experiment as it is now: use another --name, or "
                 f"--fresh to start over beside it\n{problem}"
             ) from problem
-        left = [n for n, group in enumerate(again.groups) if group_name(group) not in programs.keys() | found.keys()]
+        left = [n for n, group in enumerate(again.groups) if group_name(group) not in found]
         found |= digests(again, {index: engine.lower(again, index) for index in left})
     return found
 

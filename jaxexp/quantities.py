@@ -15,6 +15,8 @@ from jaxexp.recorded import Asked
 from jaxexp.results import NOT_RUN
 from jaxexp.trials import union
 
+_STATUS = {"status", "status_step"}
+
 
 class Trained(NamedTuple):
     """One of a folder's plans after it was trained again, its results, and how many runs were not there before."""
@@ -107,13 +109,30 @@ def metrics(folder: Path, trained: Sequence[Trained]) -> tuple[dict[str, Pair], 
         if asked.stored is None:
             continue
         before = recorded.results(folder, asked.stored)
-        missing += [f"{name}: a metric of one of the two alone" for name in sorted(before.keys() ^ again.keys())]
+        missing += _not_compared(before, again)
         for name, pair in of_plan(before, again, fields):
             if pair is None:
                 missing.append(f"{name}: {folder} has no such trial")
+            elif not len(pair.seeds):
+                missing.append(f"{name}: none of its runs is recorded")
             else:
                 found[name] = _joined(found[name], pair) if name in found else pair
     return found, list(dict.fromkeys(missing))
+
+
+def _not_compared(before: Any, again: Any) -> Iterator[str]:
+    """Yields of each metric that, or of which steps, only one of two datasets has what that is."""
+    for name in sorted((before.keys() | again.keys()) - _STATUS):
+        if name not in again:
+            yield f"{name}: recorded, and not measured any more"
+        elif name not in before:
+            yield f"{name}: measured now, and not recorded"
+        else:
+            old, new = (set(one[name][one[name].dims[-1]].values.tolist()) for one in (before, again))
+            if not old <= new:
+                yield f"{name}: recorded at {len(old - new)} steps at which it was not measured again"
+            if new and max(new) not in old:
+                yield f"{name}: not recorded at step {max(new)}, the last at which it was measured again"
 
 
 def _joined(one: Pair, other: Pair) -> Pair:
@@ -131,7 +150,7 @@ def of_plan(before: Any, again: Any, swept: Sequence[str]) -> Iterator[tuple[str
         again: Those that were trained again; of each metric the last values count.
         swept: Hyperparameters that name a trial, beside those that vary in `again`.
     """
-    names = [name for name in again.data_vars if name in before and name not in ("status", "status_step")]
+    names = [name for name in again.data_vars if name in before and name not in _STATUS]
     varied = [name for name in again.coords if again[name].dims == ("trial",) and name != "trial"]
     fields = [name for name in dict.fromkeys((*swept, *varied)) if name in before.coords and name in again.coords]
     rows = {_row(before, fields, trial): trial for trial in range(before.sizes["trial"])}
@@ -143,12 +162,19 @@ def of_plan(before: Any, again: Any, swept: Sequence[str]) -> Iterator[tuple[str
             continue
         there, here = before.isel(trial=rows[row]), again.isel(trial=trial)
         there, here = (one.isel(seed=one["status"].values != NOT_RUN) for one in (there, here))
+        ended = _common(there["seed"].values, _endings(there), here["seed"].values, _endings(here), 0)
         for name in names:
             pair = _of_metric(there[name], here[name], int(again.attrs["num_steps"]))
             if pair is not None:
+                pair = pair._replace(same=pair.same and same_bits(ended.before, ended.now))
                 step = here[here[name].dims[-1]].values[-1]
                 at = f"after {step} steps" if "eval_step" in here[name].dims else f"at step {step}"
                 yield f"{name} {at} ({label})", pair
+
+
+def _endings(runs: Any) -> np.ndarray:
+    """What became of the runs of a trial, and at which step, [seed, 2]."""
+    return np.stack([runs[name].values.astype(np.int32) for name in ("status", "status_step")], axis=1)
 
 
 def _of_metric(before: Any, now: Any, num_steps: int) -> Pair | None:

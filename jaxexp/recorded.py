@@ -1,5 +1,6 @@
 """The study that a run folder records, made again from the experiment file as it is now and the folder's own tables."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,15 +42,24 @@ def order(folder: Path, seeds: int | None = None, words: Sequence[str] = ()) -> 
 
 
 def _path(folder: Path, record: Mapping[str, Any]) -> Path:
-    """The experiment file, from where the run was started: a folder that the run lies in, else here."""
-    path = record.get("path") or Path(catalog.FOLDER, f"{record['experiment']}.py")
-    for start in (*folder.resolve().parents, Path()):
-        if (start / path).is_file():
-            return start / path
+    """The experiment file: in a folder that the run lies in, or here; that with the recorded text, else the nearest."""
+    path, source = record.get("path") or Path(catalog.FOLDER, f"{record['experiment']}.py"), record.get("source")
+    if source == "":
+        raise StudyError(f"{folder} was made by Python code that called jaxexp: no experiment file is recorded")
+    there = [start / path for start in (*folder.resolve().parents, Path()) if (start / path).is_file()]
+    if there:
+        return next((one for one in there if _has(one, source)), there[0])
     raise StudyError(
         f"there is no {path} here, nor in a folder that {folder} lies in: give this command where the run was "
         "started; if the file is gone, its text is in the run's run.json, as `source`"
     )
+
+
+def _has(path: Path, text: str | None) -> bool:
+    """Whether a file has a text."""
+    with contextlib.suppress(OSError, ValueError, SyntaxError):
+        return catalog.text_of(path) == text
+    return False
 
 
 def _merged(words: Sequence[str], later: Sequence[str]) -> list[str]:

@@ -75,7 +75,7 @@ class Reproduction(NamedTuple):
     warnings: list[str]
 
 
-def begun(folder: Path, asked: Asked, again: Path) -> Job:
+def begun(folder: Path, asked: Asked, again: Path, before: Sequence[Trained] = ()) -> Job:
     """Returns the job that trains one of a folder's plans again, in the recorded tile.
 
     Args:
@@ -83,6 +83,7 @@ def begun(folder: Path, asked: Asked, again: Path) -> Job:
         asked: One of what `recorded.asked` gave.
         again: A run folder for the results of all of them, so that what two plans share is trained once; what an
             interrupted reproduction has left there is not trained anew.
+        before: The plans that were trained again before this one.
 
     Raises:
         MismatchError: If that was trained by other code or on another machine.
@@ -96,7 +97,10 @@ def begun(folder: Path, asked: Asked, again: Path) -> Job:
     record = store.record(folder)
     tile = Tile(*record["tile"])
     try:
-        return jobs.prepare(asked.study, again, tile=tile, yes=True, source=recorded.source(folder, asked.order))
+        source, checked = recorded.source(folder, asked.order), {}
+        for one in before:
+            checked |= one.job.digests
+        return jobs.prepare(asked.study, again, tile=tile, yes=True, source=source, checked=checked)
     except MismatchError as problem:
         raise MismatchError(f"{again} was begun otherwise: train again in another folder\n{problem}") from problem
 

@@ -61,7 +61,8 @@ def reproduce(
     """Train all that a folder was asked for again, and judge each claim and each metric's last value.
 
     The verdict is the worst of these, and the exit code 3 where it is different, else 0:
-    identical: the same bits at every seed, and of a metric at every recorded step; within tolerance: as near as rounding explains;
+    identical: the same bits at every seed, and of a metric at every recorded step;
+    within tolerance: as near as rounding explains;
     equivalent: means shown to differ by less than half a standard deviation over the seeds;
     undecided: too few seeds to show a difference or equivalence;
     different: means, or how many seeds are finite, differ by more than chance; or any bit where nothing has changed.
@@ -80,7 +81,7 @@ def reproduce(
             again = keep or stack.enter_context(signals.temporary_folder("jaxexp-reproduce-")) / "run"
             for number, asked in enumerate(everything, 1):
                 with display.tracing(quiet):
-                    job = reproductions.begun(folder, asked, again)
+                    job = reproductions.begun(folder, asked, again, trained)
                 left = job.plan.num_runs - job.num_done
                 if not quiet:
                     part = f"plan {number} of {len(everything)}, " if len(everything) > 1 else ""

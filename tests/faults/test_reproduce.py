@@ -13,7 +13,7 @@ import tiny_studies
 import jaxexp as jx
 from jaxexp import catalog, files, jobs, quantities, report, reproduce, store, worker
 from jaxexp import recorded as recorded_orders
-from jaxexp.errors import MismatchError, StoreError
+from jaxexp.errors import MismatchError, StoreError, StudyError
 from jaxexp.plans import Tile
 from jaxexp.reproduce import DIFFERENT, EQUIVALENT, IDENTICAL, UNDECIDED, WITHIN
 from jaxexp.study import Study
@@ -280,6 +280,46 @@ def test_other_bits_on_the_way_are_not_identical(recorded, tmp_path):
     assert judged.verdict == WITHIN
     (judged,) = reproduce.compared({"x": (old, old)}, 1, same_machine=True, otherwise_before={"x"})
     assert judged.verdict == DIFFERENT
+
+
+def test_a_run_that_diverged_at_a_step_that_is_not_logged_is_not_identical(recorded):
+    before = jx.load(recorded)
+    after = before.copy(deep=True)
+    after["status"][0, 1], after["status_step"][0, 1] = 1, 7
+    assert {name: pair.same for name, pair in quantities.of_plan(before, after, []) if pair} == {
+        f"{metric} (rate={rate})": rate != 0.1
+        for metric in ("mean at step 30", "largest after 40 steps")
+        for rate in (0.1, 0.5, 0.9)
+    }
+
+
+def test_what_was_recorded_and_not_measured_again_is_told(recorded, tmp_path):
+    found = again(recorded, tmp_path / "again", "num_steps=20")
+    assert found.not_judged == [
+        "largest: recorded at 2 steps at which it was not measured again",
+        "mean: recorded at 2 steps at which it was not measured again",
+    ]
+    before = jx.load(recorded)
+    fewer = before.isel(step=[0], eval_step=[0]).assign_coords(step=[3], eval_step=[4])
+    assert len(list(quantities._not_compared(before, fewer))) == 4
+    told = list(quantities._not_compared(before.drop_vars("mean"), before.drop_vars("largest")))
+    assert told == ["largest: recorded, and not measured any more", "mean: measured now, and not recorded"]
+
+
+def test_the_experiment_file_with_the_recorded_text_is_taken(recorded, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    (other / "experiments").mkdir(parents=True)
+    (other / "experiments" / "walks.py").write_text("study = None\n")
+    shutil.copytree(recorded, other / "run")
+    (wanted,) = recorded_orders.asked(other / "run")
+    assert wanted.order is not None
+    assert Path(wanted.order.path).resolve() == tmp_path / "experiments" / "walks.py"
+
+
+def test_what_python_code_made_has_no_experiment_file(recorded, tmp_path):
+    worker.run(catalog.load("walks").study, tmp_path / "made", tile=Tile(2, 2))
+    with pytest.raises(StudyError, match="made by Python code that called jaxexp: no experiment file is recorded"):
+        recorded_orders.asked(tmp_path / "made")
 
 
 def test_what_was_kept_of_a_reproduction_can_be_reproduced_itself(recorded, tmp_path):
