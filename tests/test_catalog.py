@@ -20,6 +20,7 @@ study = jx.Study(experiment=jx.from_train(lambda key, config: {"y": config.x}), 
 
 @pytest.fixture(autouse=True)
 def _thawed():
+    gc.unfreeze()  # what tests before have frozen
     yield
     gc.unfreeze()
 
