@@ -164,10 +164,10 @@ def modules(name: str, folder: Path) -> dict[str, str]:
     own, found = roots(folder), dict[str, str]()
     others = {Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
     for known, module in sorted(sys.modules.items()):
-        given = vars(module).get("__file__") if isinstance(module, types.ModuleType) else None
-        if known.partition(".")[0] in ("jaxexp", "__main__") or known == f"{FOLDER}.{name}" or not given:
+        origin = vars(module).get("__file__") if isinstance(module, types.ModuleType) else None
+        if known.partition(".")[0] in ("jaxexp", "__main__") or known == f"{FOLDER}.{name}" or not origin:
             continue
-        file = Path(given)
+        file = Path(origin)
         is_own = file.suffix == ".py" and any(root in file.parents for root in own)
         if is_own and not _INSTALLED & set(file.parts) and not others & set(file.parents):
             with contextlib.suppress(OSError, ValueError, SyntaxError):
