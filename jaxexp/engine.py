@@ -22,7 +22,7 @@ from jaxexp.program import NEVER, Clock, Lowered, Progress, Shape, Tiles
 from jaxexp.results import NOT_FINITE, OK, Result, joined
 from jaxexp.signature import SEED, SHARED
 
-_SEGMENT_SECONDS = 0.2
+_SEGMENT_SECONDS = 0.5
 _FIRST_TILE_STEPS = 8
 
 
@@ -317,12 +317,11 @@ def eval_steps(study: studies.Study, start: int, stop: int) -> np.ndarray:
 
 def _host_records(plan: Plan, reported: Any, count: int, start: int, stop: int) -> dict[str, np.ndarray]:
     """The slots of a call that were filled, by metric name, as host arrays [tiles, slots, S, T]."""
-    host = jax.device_get(reported)
     num_logged = len(logged_steps(plan.study, start, stop))
     num_evaluated = len(eval_steps(plan.study, start, stop))
     return {
-        **{name: values[:count, :num_logged].copy() for name, values in host.logged.items()},
-        **{name: values[:count, :num_evaluated].copy() for name, values in host.evaluated.items()},
+        **{name: np.asarray(values)[:count, :num_logged].copy() for name, values in reported.logged.items()},
+        **{name: np.asarray(values)[:count, :num_evaluated].copy() for name, values in reported.evaluated.items()},
     }
 
 
