@@ -206,12 +206,8 @@ def train(
     index, total = snapshot.tile if snapshot else 0, plan.study.num_steps
     while index < len(batch.tiles):
         if snapshot is None:
-            there = _tiles_at_once(plan, made, batch, index)
-            known = begun(batch.tiles[index : index + there])
-            if known is not None:
-                going = len(known.progress.first_bad)
-                snapshot = Snapshot(index, going, known.step, known.progress, [known.records], [])
-        count, progress, records, step = _begin(plan, made, batch, index, snapshot)
+            snapshot = _next(plan, made, batch, index, begun)
+        count, step, progress, records = snapshot.num_tiles, snapshot.step, _filled(made, snapshot), [*snapshot.records]
         tiles = tile_arrays(plan, made, batch.tiles[index : index + count])
         while step < total:
             stop = min(total, step + _segment_length(plan, made, count))
@@ -229,19 +225,29 @@ def train(
     yield joined(finished)
 
 
-def _begin(
-    plan: Plan, made: Compiled, batch: Batch, index: int, snapshot: Snapshot | None
-) -> tuple[int, Progress, list, int]:
-    """How many tiles are trained together from here, where they stand, their records, and the steps done."""
-    if snapshot is None:
-        return _tiles_at_once(plan, made, batch, index), made.blank, [], 0
+def _next(
+    plan: Plan, made: Compiled, batch: Batch, index: int, begun: Callable[[Sequence[Any]], Begun | None]
+) -> Snapshot:
+    """Where the tiles of a batch from one on begin, as many together as have done equally many steps."""
+    tiles = batch.tiles[index : index + _tiles_at_once(plan, made, batch, index)]
+    known = begun(tiles)
+    if known is not None:
+        return Snapshot(index, len(known.progress.first_bad), known.step, known.progress, [known.records], [])
+    count = next((number for number in range(1, len(tiles)) if begun(tiles[number:])), len(tiles))
+    return Snapshot(index, count, 0, made.blank, [], [])
+
+
+def _filled(made: Compiled, snapshot: Snapshot) -> Progress:
+    """The progress of a snapshot with as many tiles as a call takes."""
+    if snapshot.progress is made.blank:
+        return made.blank
     missing = made.shape.num_tiles - snapshot.num_tiles
 
-    def padded(leaf: Any) -> np.ndarray:
+    def filled(leaf: Any) -> np.ndarray:
         host = np.asarray(leaf)[: snapshot.num_tiles]
         return np.concatenate([host, np.repeat(host[:1], missing, axis=0)])
 
-    return snapshot.num_tiles, jax.tree.map(padded, snapshot.progress), list(snapshot.records), snapshot.step
+    return jax.tree.map(filled, snapshot.progress)
 
 
 def _tiles_at_once(plan: Plan, made: Compiled, batch: Batch, index: int) -> int:

@@ -142,7 +142,7 @@ def test_killed_twice_and_started_again_gives_the_bytes_of_an_uninterrupted_run(
     assert len(finish(study, tmp_path / "whole")) == 24
     path, folder = str(tmp_path / "experiments" / "walk.py"), tmp_path / "run"
     before: dict[str, int] = {}
-    for events_to_live in (13, 14):  # segments and commits: the second life goes on in the middle of a tile
+    for events_to_live in (13, 16):  # segments and commits: the second life goes on in the middle of a tile
         child = subprocess.run(
             [sys.executable, "-c", CHILD, path, folder, str(events_to_live)],
             capture_output=True,
