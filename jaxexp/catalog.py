@@ -164,11 +164,11 @@ def modules(name: str, folder: Path) -> dict[str, str]:
     own, found = roots(folder), dict[str, str]()
     others = tuple(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
     for known, module in sorted(sys.modules.items()):
-        origin = vars(module).get("__file__") if isinstance(module, types.ModuleType) else None
+        origin = str(vars(module).get("__file__") or "") if isinstance(module, types.ModuleType) else ""
         if known.partition(".")[0] in ("jaxexp", "__main__") or known == f"{FOLDER}.{name}" or not origin:
             continue
         if origin.startswith(others) or any(part in origin for part in _INSTALLED):
-            continue  # told by the text: of thousands of modules a path each takes a tenth of a second
+            continue  # by the text alone: a path for each of thousands of modules takes a tenth of a second
         file = Path(origin)
         if file.suffix == ".py" and any(root in file.parents for root in own):
             with contextlib.suppress(OSError, ValueError, SyntaxError):

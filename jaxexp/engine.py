@@ -23,7 +23,8 @@ from jaxexp.results import NOT_FINITE, OK, Result, joined
 from jaxexp.signature import SEED, SHARED
 
 _SEGMENT_SECONDS = 0.5
-_FIRST_TILE_STEPS = 8
+_FIRST_TILE_STEPS = 1
+"""Of one tile alone: nobody knows yet how long a step takes."""
 
 
 class Segment(NamedTuple):
@@ -325,6 +326,8 @@ def _host_records(plan: Plan, reported: Any, count: int, start: int, stop: int) 
     """The slots of a call that were filled, by metric name, as host arrays [tiles, slots, S, T]."""
     num_logged = len(logged_steps(plan.study, start, stop))
     num_evaluated = len(eval_steps(plan.study, start, stop))
+    for values in (*reported.logged.values(), *reported.evaluated.values()):
+        values.copy_to_host_async()
     return {
         **{name: np.asarray(values)[:count, :num_logged].copy() for name, values in reported.logged.items()},
         **{name: np.asarray(values)[:count, :num_evaluated].copy() for name, values in reported.evaluated.items()},

@@ -5,7 +5,6 @@ A plan is arithmetic on tables and abstract shapes; nothing is compiled, trained
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +25,6 @@ _CACHE_BYTES = 7 * 2**20
 """The working set of a tile on a CPU, in bytes: beyond a core's caches, wider is not faster there."""
 
 _MAX_BATCHES = 256
-_BATCH_SECONDS = 2.0
-"""Work, by the plan's own estimate, that is worth a claim and a chunk."""
-
 _MOST_LANES = 2**24
 """More than this no tile has: a mistyped number is refused before anything is made of it."""
 
@@ -162,12 +158,12 @@ def plan(study: Study, *, tile: Tile | None = None, yes: bool = False) -> Plan:
     groups = _groups(study, trials)
     if tile is None:
         tile = _choose_tile(groups, len(seeds))
-    return Plan(study, trials, seeds, groups, check_tile(tile), None, _digest(study, trials, seeds, groups, tile))
+    return Plan(study, trials, seeds, groups, check_tile(tile), None, _digest(study, trials, seeds, tile))
 
 
 def in_folder(fresh: Plan, tile: Tile, done: np.ndarray | None) -> Plan:
     """Returns the same plan in the tile of an existing folder, less the runs that are done there."""
-    asked = _digest(fresh.study, fresh.trials, fresh.seeds, fresh.groups, tile)
+    asked = _digest(fresh.study, fresh.trials, fresh.seeds, tile)
     return dataclasses.replace(fresh, tile=tile, done=done, asked=asked)
 
 
@@ -218,36 +214,22 @@ def _choose_tile(groups: Sequence[Group], num_seeds: int) -> Tile:
 
 
 def batches(plan: Plan) -> Iterator[Batch]:
-    """Yields the batches of a plan, always the same ones in the same order; the first is short: it is waited for."""
+    """Yields the batches of a plan, always the same ones in the same order."""
     rectangles = [(index, *part) for index, group in enumerate(plan.groups) for part in _rectangles(plan, group)]
     rows, columns = plan.tile
     num_tiles = sum(-(-len(trials) // rows) * -(-len(seeds) // columns) for _, trials, seeds in rectangles)
-    # At least as many batches as one has tiles: short ones are to be divided and shown as well.
-    least, most = math.ceil(num_tiles / _MAX_BATCHES), math.isqrt(num_tiles)
+    tiles_per_batch = max(1, math.ceil(num_tiles / _MAX_BATCHES))
     position = {int(seed): column for column, seed in enumerate(plan.seeds)}
-    for number, (group, trials, seeds) in enumerate(rectangles):
-        tiles_per_batch = max(least, min(most, _worth(plan.study, plan.groups[group], plan.tile)))
+    for group, trials, seeds in rectangles:
         tiles = [
             (trials[row : row + rows], seeds[column : column + columns])
             for row in range(0, len(trials), rows)
             for column in range(0, len(seeds), columns)
         ]
-        second = tiles_per_batch if number else least
-        for first, end in itertools.pairwise([0, *range(second, len(tiles), tiles_per_batch), len(tiles)]):
-            chosen = tuple(tiles[first:end])
+        for first in range(0, len(tiles), tiles_per_batch):
+            chosen = tuple(tiles[first : first + tiles_per_batch])
             first_run = int(chosen[0][0][0]) * len(plan.seeds) + position[int(chosen[0][1][0])]
             yield Batch(f"{first_run:09d}", group, chosen)
-
-
-def _worth(study: Study, group: Group, tile: Tile) -> int:
-    """How many tiles of a group are worth a batch, a power of two: about two seconds of work by the plan's estimate."""
-    wished = _BATCH_SECONDS / (study.num_steps * _step_seconds(group, tile))
-    return 2 ** round(math.log2(min(max(wished, 1), 2**20)))
-
-
-def _step_seconds(group: Group, tile: Tile) -> float:
-    """A guess at the seconds of one step of a tile: 20 GFLOP/s and 3 microseconds."""
-    return 3e-6 + tile.trials * tile.seeds * group.signature.step_flops / 2e10
 
 
 def _rectangles(plan: Plan, group: Group) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -265,12 +247,9 @@ def _rectangles(plan: Plan, group: Group) -> Iterator[tuple[np.ndarray, np.ndarr
             yield np.asarray(trials), wanted
 
 
-def _digest(study: Study, trials: Table, seeds: np.ndarray, groups: Sequence[Group], tile: Tile) -> str:
+def _digest(study: Study, trials: Table, seeds: np.ndarray, tile: Tile) -> str:
     total = hashlib.sha256()
     steps = (study.num_steps, studies.evaluate_every(study), studies.log_every(study))
-    worth = [_worth(study, group, tile) for group in groups]
-    if max(worth) > 1:  # another version of JAX may count another number of operations, and so make other batches
-        total.update(repr(worth).encode())
     total.update(repr((tuple(tile), *steps, len(trials))).encode())
     total.update(json.dumps({name: configs.text_of(value) for name, value in sorted(trials.base.items())}).encode())
     for name, column in trials.columns.items():
@@ -292,6 +271,7 @@ def summary(plan: Plan) -> dict[str, Any]:
     groups = []
     for index, group in enumerate(plan.groups):
         tiles = sum(len(batch.tiles) for batch in made if batch.group == index)
+        step_seconds = 3e-6 + lanes * group.signature.step_flops / 2e10
         groups.append(
             {
                 "static": dict(group.static),
@@ -299,7 +279,7 @@ def summary(plan: Plan) -> dict[str, Any]:
                 "runs": sum(batch.num_runs for batch in made if batch.group == index),
                 "tiles": tiles,
                 "tile_bytes": lanes * group.signature.lane_bytes + trees.num_bytes(group.data),
-                "seconds": tiles * plan.study.num_steps * _step_seconds(group, plan.tile),
+                "seconds": tiles * plan.study.num_steps * step_seconds,
             }
         )
     return {

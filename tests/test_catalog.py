@@ -2,6 +2,8 @@
 
 import gc
 import sys
+import types
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,32 @@ def test_who_had_the_collector_off_has_it_off(tmp_path):
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("place", "own"),
+    [
+        ("helper.py", True),
+        ("experiments/helper.py", True),
+        ("deep/er/helper.py", True),
+        ("helper.so", False),
+        (".venv/lib/site-packages/helper.py", False),
+        ("lib/dist-packages/helper.py", False),
+        ("../elsewhere/helper.py", False),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_modules_are_those_of_the_project_that_nobody_installed(tmp_path, monkeypatch, place, own, kind):
+    """A module's `__file__` is text, but whoever makes a module may give a path."""
+    project = tmp_path / "project"
+    path = (project / place).resolve()
+    path.parent.mkdir(parents=True)
+    path.write_text("SIDE = 4")
+    module = types.ModuleType("helper_of_a_test")
+    module.__file__ = kind(path)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    found = catalog.modules("walks", project / "experiments")
+    assert found.get(module.__name__) == ("SIDE = 4" if own else None)
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_killed_twice_and_started_again_gives_the_bytes_of_an_uninterrupted_run(
     assert len(finish(study, tmp_path / "whole")) == 24
     path, folder = str(tmp_path / "experiments" / "walk.py"), tmp_path / "run"
     before: dict[str, int] = {}
-    for events_to_live in (13, 16):  # segments and commits: the second life goes on in the middle of a tile
+    for events_to_live in (13, 14):  # segments and commits: the second life goes on in the middle of a tile
         child = subprocess.run(
             [sys.executable, "-c", CHILD, path, folder, str(events_to_live)],
             capture_output=True,
@@ -286,8 +286,10 @@ def steps_done(study: Any, folder: Path) -> int:
     return sum(event.num_steps * event.num_tiles for event in events if isinstance(event, engine.Segment))
 
 
+@pytest.mark.parametrize("most", [256, 2], ids=["a tile a batch", "six tiles a batch"])
 @pytest.mark.parametrize("more", [{"num_steps": 30}, {"num_steps": 23}, {"num_steps": 30, "seeds": 6}])
-def test_more_steps_go_on_from_the_final_states(tmp_path, study, more):
+def test_more_steps_go_on_from_the_final_states(tmp_path, study, more, most, monkeypatch):
+    monkeypatch.setattr(plans, "_MAX_BATCHES", most)
     short, longer = study.replace(num_steps=15), study.replace(**more)
     jx.run(short, tmp_path / "run", tile=TILE)
     old_tiles, new_tiles = 2 * 2 * 2, 2 * 2 * (1 if "seeds" in more else 0)

