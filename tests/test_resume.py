@@ -211,20 +211,20 @@ def test_what_a_checkpoint_held_says_nothing_of_the_rate(tmp_path, study, monkey
     events = worker.work(jobs.prepare(study, tmp_path / "run", tile=TILE))
     first = next(events)
     assert isinstance(first, engine.Segment)
-    assert first.step == 8
+    assert first.step == 1
     events.close()
     job = jobs.prepare(study, tmp_path / "run", tile=TILE)
     events = worker.work(job)
     segment = next(events)
     assert isinstance(segment, engine.Segment)
-    segment = segment._replace(seconds=1.6)
+    segment = segment._replace(seconds=0.2)
     events.close()
-    assert (segment.step, segment.num_steps, segment.batch.num_runs) == (16, 8, 4)
+    assert (segment.step, segment.num_steps, segment.batch.num_runs) == (2, 1, 4)
     monkeypatch.setattr(display, "_LINE_SECONDS", -1)
     monkeypatch.setattr(display.time, "monotonic", lambda: 100.0)
     display.Meter(job, quiet=False).show(segment)
-    # 16 of 20 steps of 4 of 12 runs are done, half of them in these 1.6 s.
-    assert "3/12 runs  step 16  1.0 runs/s  ETA 8.8 s" in capsys.readouterr().err
+    # 2 of 20 steps of 4 of 12 runs are done, half of them in these .2 s.
+    assert "0/12 runs  step 2  1.0 runs/s  ETA 11.6 s" in capsys.readouterr().err
 
 
 def test_more_seeds_compute_only_the_new_ones_and_fewer_are_a_selection(tmp_path, study):
