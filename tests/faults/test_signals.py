@@ -76,7 +76,7 @@ def wait_until(happened) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "workers", "num_steps"),
-    [(signal.SIGTERM, 143, 1, 400), (signal.SIGTERM, 143, 2, 1500), (signal.SIGINT, 130, 1, 400)],
+    [(signal.SIGTERM, 143, 1, 1000), (signal.SIGTERM, 143, 2, 1500), (signal.SIGINT, 130, 1, 1000)],
 )
 def test_a_signal_ends_it_after_the_segment_and_changes_no_byte(tmp_path, number, code, workers, num_steps):
     folder = prepared(tmp_path / "stopped", num_steps)
