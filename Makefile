@@ -26,10 +26,10 @@ run: $(STAMP)
 	$(BIN)/jaxexp run velocity_init
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 results: $(STAMP)
 	$(BIN)/python scripts/make_references.py
