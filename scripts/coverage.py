@@ -7,7 +7,7 @@ them. 2000 repeats a figure, generators seeded by the figure's name: the same fi
 import argparse
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -180,10 +180,27 @@ def claims(shift: float, alternating: bool = False) -> jx.Study:
 
     def claim(number: int) -> jx.Claim:
         bound = -10.0 if alternating and number % 2 else shift
-        return jx.Claim(f"Quantity {number}.", lambda dataset: dataset["x"][number], jx.above(bound))
+        return jx.Claim(f"Quantity {number}.", quantity(number), jx.above(bound))
 
     none = jx.from_train(lambda key, config: {})
     return jx.Study(experiment=none, config=None, claims=[claim(number) for number in range(NUM_CLAIMS)])
+
+
+def quantity(number: int) -> Callable[[xarray.Dataset], xarray.Variable]:
+    """Returns the estimate of one of the quantities of `results`."""
+    return lambda dataset: dataset.attrs["quantities"][number]
+
+
+def results(drawn: np.ndarray) -> Iterator[xarray.Dataset]:
+    """Yields results of which claims are judged, one for each repeat of `drawn` [repeats, claims, seeds].
+
+    It is one dataset, whose attribute is changed: to make 100,000 of them, and to index each, would take longer than
+    all that is simulated.
+    """
+    made = xarray.Dataset({"seeds": ("seed", np.arange(drawn.shape[2]))})
+    for values in drawn:
+        made.attrs["quantities"] = [xarray.Variable("seed", quantity) for quantity in values]
+        yield made
 
 
 def quantities(name: str, num_seeds: int, shared: float, repeats: int) -> np.ndarray:
@@ -203,8 +220,7 @@ def wrong(made: jx.Study, drawn: np.ndarray, count: int) -> tuple[float, float]:
     """
     made, held, any_verdict = made.replace(claims=made.claims[:count]), 0, 0
     null = [claim.holds.low == 0 for claim in made.claims]
-    for values in drawn:
-        found = check(made, xarray.Dataset({"x": (("claim", "seed"), values)}))
+    for found in (check(made, repeat) for repeat in results(drawn)):
         verdicts = [verdict.verdict for verdict, counts in zip(found, null, strict=True) if counts]
         held += HOLDS in verdicts
         any_verdict += any(verdict != NOT_SHOWN for verdict in verdicts)
@@ -269,17 +285,14 @@ def false_by_statistic(null: Null, num_seeds: int, count: int, repeats: int = RE
 
     def claim(number: int) -> jx.Claim:
         holds = jx.above(null.bound)
-        return jx.Claim(f"Quantity {number}.", lambda dataset: dataset["x"][number], holds, statistic=null.statistic)
+        return jx.Claim(f"Quantity {number}.", quantity(number), holds, statistic=null.statistic)
 
     made = jx.Study(
         experiment=jx.from_train(lambda key, config: {}), config=None, claims=[claim(n) for n in range(count)]
     )
     random = generator("null", null.statistic, null.distribution, num_seeds, count)
     drawn = null.draw(random, (repeats * count, num_seeds)).reshape(repeats, count, num_seeds)
-    found = [
-        [verdict.verdict for verdict in check(made, xarray.Dataset({"x": (("claim", "seed"), values)}))]
-        for values in drawn
-    ]
+    found = [[verdict.verdict for verdict in check(made, repeat)] for repeat in results(drawn)]
     held = sum(HOLDS in verdicts for verdicts in found)
     return held / repeats, sum(set(verdicts) != {NOT_SHOWN} for verdicts in found) / repeats
 
