@@ -15,6 +15,7 @@ from jaxexp.plans import Tile
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_RUNS, NUM_STEPS, CHECKPOINT_SECONDS = 30, 400, 0.1
+SEGMENT_STEPS = 20  # on a fast machine too a batch is of so many segments that kills come between them
 FAULTS = ("slow writes", "without rename", "without commit marker")
 
 
@@ -85,6 +86,7 @@ def work(folder: str, log: str, fault: str = "") -> None:
             tell("checkpoint", segment.batch, segment.step)
 
         engine.train, checkpoints.write = trained, checkpointed
+        engine._adapted = lambda *timing: SEGMENT_STEPS
         if fault:
             worker.CHECKPOINT_SECONDS = CHECKPOINT_SECONDS
             _break_writing(fault)
