@@ -258,7 +258,8 @@ def _tiles_at_once(plan: Plan, made: Compiled, batch: Batch, index: int) -> int:
 
 def whole_tiles(plan: Plan, made: Compiled) -> int:
     """Returns how many tiles one call trains from their start to their end in the time of a segment, as measured."""
-    return min(made.tile_steps // plan.study.num_steps, made.shape.num_tiles)
+    num_steps = plan.study.num_steps
+    return min(made.tile_steps // num_steps, made.shape.num_tiles) if num_steps <= most_steps(plan, made) else 0
 
 
 def filled(ids: np.ndarray, width: int) -> np.ndarray:

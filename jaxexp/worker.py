@@ -24,9 +24,6 @@ from jaxexp.results import Result, dataset
 from jaxexp.study import Study
 
 CHECKPOINT_SECONDS = 30.0
-_MOST_TOGETHER = 8
-"""Tiles of the batches that are trained in one call: more gain little, and those to come may be slower than thought."""
-
 _WAIT_SECONDS = 0.2
 """Between two looks at what other processes have done, when all that is left is theirs."""
 
@@ -84,7 +81,7 @@ def _own(queue: claims.Queue) -> Generator[Batch]:
 
 def most_with(plan: plans.Plan, made: engine.Compiled, batch: Batch) -> int:
     """Returns how many other batches, as long as this one, are trained in the same call of a segment's time."""
-    return max(0, min(engine.whole_tiles(plan, made), _MOST_TOGETHER) // len(batch.tiles) - 1)
+    return max(0, engine.whole_tiles(plan, made) // len(batch.tiles) - 1)
 
 
 def shorter(job: Job) -> Shorter:
