@@ -1,11 +1,11 @@
 """What the engine and the store cost: `python -m benchmarks.overhead [W1 ...] [--repeats 5] [--json]`.
 
-jaxexp trains a workload into a new run folder, with claims, chunks and all, and begins with a step, since it knows no
-times yet. Beside it, two loops train the same tiles and keep nothing: one calls jaxexp's own compiled program, for as
-many tiles at once as jaxexp does, which is what engine and store are measured against; one a vmapped scan of the same
-experiment, which neither looks whether metrics are finite nor can be cut into segments. All in one process on one core,
-compiled before with the same options, call by call in turns, so that a machine that is now faster and now slower is so
-to all three. Planning and loading the program, once a run whatever its length, have columns of their own.
+jaxexp trains a workload into a new run folder, with claims, chunks and all. Beside it, two loops train the same tiles
+and keep nothing: one calls jaxexp's own compiled program, which is what engine and store are measured against; one a
+vmapped scan of the same experiment, which neither looks whether metrics are finite nor can be cut into segments. All
+in one process on one core, compiled before with the same options, batch by batch in turns, so that a machine that is
+now faster and now slower is so to all three. Planning and loading the program, once a run whatever its length, have
+columns of their own.
 """
 
 import argparse
@@ -92,11 +92,11 @@ def bare(study: "Study", tile: "Tile") -> Callable[[Any, Any], Any]:
     return one_tile
 
 
-def alone(job: "Job", made: "Compiled") -> Callable[[Sequence["Batch"]], Any]:
-    """Returns the function that calls a job's program for batches, to their end: records, as a script would have them.
+def alone(job: "Job", made: "Compiled") -> Callable[["Batch"], Any]:
+    """Returns the function that calls a job's program for a batch, to its end: its records, as a script would have it.
 
     Args:
-        job: The job, of one group, whose runs need no more than one call holds.
+        job: The job, of one group, whose batches need no more than one call holds.
         made: The group's compiled program.
     """
     import jax
@@ -108,13 +108,12 @@ def alone(job: "Job", made: "Compiled") -> Callable[[Sequence["Batch"]], Any]:
     if len(job.plan.groups) > 1 or num_steps > engine.most_steps(job.plan, made):
         raise ValueError("a loop around the program needs one group, and runs that one call holds")
 
-    def one_call(batches: Sequence["Batch"]) -> Any:
-        wanted = [tile for batch in batches for tile in batch.tiles]
-        tiles = engine.tile_arrays(job.plan, made, wanted)
-        clock = Clock(*map(np.int32, (len(wanted), 0, num_steps, *job.plan.steps)))
+    def one_batch(batch: "Batch") -> Any:
+        tiles = engine.tile_arrays(job.plan, made, batch.tiles)
+        clock = Clock(*map(np.int32, (len(batch.tiles), 0, num_steps, *job.plan.steps)))
         return jax.device_get(made.call(made.blank, tiles, made.data, clock)[1])
 
-    return one_call
+    return one_batch
 
 
 def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
@@ -128,7 +127,7 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
     from jaxexp import engine, jobs
 
     study = workloads.module(workload).study
-    spent = []  # of each repeat: wall and CPU seconds of jaxexp, of its program, of the scan
+    spent = []  # of each batch of each repeat: wall and CPU seconds of jaxexp, of its program, of the scan
     with tempfile.TemporaryDirectory(prefix="jaxexp-overhead-") as folder, contextlib.ExitStack() as stack:
         began = time.perf_counter()
         ready = [jobs.prepare(study, Path(folder) / f"run-{repeat}") for repeat in range(repeats + 1)]
@@ -137,20 +136,14 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
         began = time.perf_counter()
         made = stack.enter_context(engine.compiler(ready[0].plan, ready[0].lowered, [0]))(0)
         compiled = time.perf_counter() - began
-        by_program, by_scan, first = alone(ready[0], made), bare(study, tile), made.tile_steps
+        by_program, by_scan = alone(ready[0], made), bare(study, tile)
         for job in ready:
-            made.tile_steps = first  # as in a process that has trained nothing yet
-            with stored(job, made) as (take, into_folder):
-                turns = [into_folder, by_program, lambda batches: [by_scan(*tile) for b in batches for tile in b.tiles]]
-                seconds, number = np.zeros((3, 2)), 0
-                batches, seconds[0] = _timed(take)
-                while batches:
-                    for turn in range(number, number + 3):
-                        seconds[turn % 3] += _timed(turns[turn % 3], batches)[1]
-                    batches, taking = _timed(take)
-                    seconds[0], number = seconds[0] + taking, number + 1
-                spent.append(seconds)
-    warm = np.array(spent[1:])
+            with stored(job, made) as into_folder:
+                turns = [into_folder, by_program, lambda batch: [by_scan(*tile) for tile in batch.tiles]]
+                for number, batch in enumerate(job.pending):
+                    seconds = {turn % 3: _seconds(turns[turn % 3], batch) for turn in range(number, number + 3)}
+                    spent.append([seconds[turn] for turn in range(3)])
+    warm = np.array(spent[len(ready[0].pending) :]).reshape(repeats, -1, 3, 2).sum(1)
     wall = np.median(warm[..., 0], axis=0)
     over, cpu_over = (np.median(warm[:, :1] / warm[:, 1:], axis=0) - 1).T
     return {
@@ -170,33 +163,29 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def stored(job: "Job", made: "Compiled") -> Iterator[tuple[Callable[[], list["Batch"]], Callable[[Any], None]]]:
-    """Yields what takes the batches of a call, none at the end, and what trains them into the job's folder.
-
-    Both do what `worker.work` does.
-    """
+def stored(job: "Job", made: "Compiled") -> Iterator[Callable[["Batch"], None]]:
+    """Yields the function that trains a batch into the job's folder as `worker.work` does."""
     from jaxexp import claims, worker
 
     before = worker.shorter(job)
     with contextlib.closing(claims.Queue(job.folder, job.plan.digest, job.pending)) as queue:
 
-        def take() -> list["Batch"]:
+        def one_batch(wanted: "Batch") -> None:
             batch = queue.take()
-            return [] if batch is None else [batch, *queue.more(batch, worker.most_with(job.plan, made, batch))]
-
-        def into_folder(batches: list["Batch"]) -> None:
-            for _ in worker.train(job, made, batches, before):
+            if batch is None or batch.name != wanted.name:
+                raise RuntimeError(f"another process trains {wanted.name}")
+            for _ in worker.one_batch(job, made, batch, before):
                 pass
-            queue.done(batches[0])
+            queue.done(batch)
 
-        yield take, into_folder
+        yield one_batch
 
 
-def _timed(function: Callable[..., Any], *arguments: Any) -> tuple[Any, np.ndarray]:
-    """What a function returns, and the wall and CPU seconds that it took."""
+def _seconds(train: Callable[["Batch"], Any], batch: "Batch") -> tuple[float, float]:
+    """Wall and CPU seconds of training a batch."""
     wall, cpu = time.perf_counter(), time.process_time()
-    found = function(*arguments)
-    return found, np.array([time.perf_counter() - wall, time.process_time() - cpu])
+    train(batch)
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 _NUMBERS = (

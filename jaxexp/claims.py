@@ -152,17 +152,10 @@ class Queue:
         self.pending, self.elsewhere = list(batches), list[Batch]()
         self._folder, self._digest = folder, digest
         self._claims = Claims(folder, digest) if folder else None
-        self._taken_with: dict[str, list[Batch]] = {}
 
-    def take(self, preference: Callable[[Batch], Any] = lambda batch: 0, group: int | None = None) -> Batch | None:
-        """Returns the free batch of the lowest `preference`, first come first served; None where none is free now.
-
-        Args:
-            preference: By which batches are ordered.
-            group: Whose batch it shall be; of any where None.
-        """
-        wanted = [batch for batch in self.pending if group in (None, batch.group)]
-        for batch in sorted(wanted, key=preference):
+    def take(self, preference: Callable[[Batch], Any] = lambda batch: 0) -> Batch | None:
+        """Returns the free batch of the lowest `preference`, first come first served; None where none is free now."""
+        for batch in sorted(self.pending, key=preference):
             free = self._claims is None or self._claims.take(batch.name)
             if self._there(batch):  # looked for after the claim: it may have been committed just before
                 self.done(batch)
@@ -173,23 +166,15 @@ class Queue:
                 return batch
         return None
 
-    def more(self, batch: Batch, most: int) -> list[Batch]:
-        """Returns up to `most` other free batches of the group of one that was taken; they are done when it is."""
-        others = self._taken_with.setdefault(batch.name, [])
-        while len(others) < most and (other := self.take(group=batch.group)) is not None:
-            others.append(other)
-        return others
-
     def back(self, batch: Batch) -> None:
         """Takes back a batch that this process had begun, to be begun again."""
         self.done(batch)
         self.pending.insert(0, batch)
 
     def done(self, batch: Batch) -> None:
-        """Ends the claims on a batch and on those that were taken with it."""
-        for one in (batch, *self._taken_with.pop(batch.name, ())):
-            if self._claims is not None:
-                self._claims.release(one.name)
+        """Ends the claim on a batch."""
+        if self._claims is not None:
+            self._claims.release(batch.name)
 
     def close(self) -> None:
         """Ends all claims."""

@@ -253,13 +253,8 @@ def _filled(made: Compiled, snapshot: Snapshot) -> Progress:
 
 def _tiles_at_once(plan: Plan, made: Compiled, batch: Batch, index: int) -> int:
     """How many tiles of a batch, from one on, one call trains from their start to their end."""
-    return max(1, min(whole_tiles(plan, made), len(batch.tiles) - index))
-
-
-def whole_tiles(plan: Plan, made: Compiled) -> int:
-    """Returns how many tiles one call trains from their start to their end in the time of a segment, as measured."""
-    num_steps = plan.study.num_steps
-    return min(made.tile_steps // num_steps, made.shape.num_tiles) if num_steps <= most_steps(plan, made) else 0
+    fitting = made.tile_steps // plan.study.num_steps
+    return max(1, min(fitting, made.shape.num_tiles, len(batch.tiles) - index))
 
 
 def filled(ids: np.ndarray, width: int) -> np.ndarray:

@@ -103,7 +103,7 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
         if _estimate(job) > _SURELY_SECONDS:
             crew.hire()
         while crew.pending or crew.busy():
-            work = worker.work(job, crew.own_batches(), crew.more)
+            work = worker.work(job, crew.own_batches())
             with contextlib.closing(work):
                 for event in work:
                     yield event
@@ -157,10 +157,6 @@ class _Crew:
         while (batch := self._taken(_SELF)) is not None:
             yield batch
             self.queue.done(batch)
-
-    def more(self, batch: Batch, most: int) -> list[Batch]:
-        """Returns other batches that the calling process trains with one of its own, but leaves the others as many."""
-        return self.queue.more(batch, min(most, len(self.pending) // (len(self.hands) + 1)))
 
     def done_elsewhere(self) -> Iterator[Committed]:
         """Yields the batches that processes of others have committed, as it turned out."""

@@ -8,11 +8,9 @@ import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from jaxexp import checkpoints, claims, devices, earlier, engine, jobs, matching, plans, store
 from jaxexp.engine import Segment
@@ -36,11 +34,7 @@ class Committed(NamedTuple):
 
 
 def work(
-    job: Job,
-    batches: Iterable[Batch] | None = None,
-    more: Callable[[Batch, int], Sequence[Batch]] = lambda batch, most: (),
-    *,
-    keep_state: bool = False,
+    job: Job, batches: Iterable[Batch] | None = None, *, keep_state: bool = False
 ) -> Generator[Segment | Committed]:
     """Yields a `Segment` after each segment and a `Committed` after each batch of a job.
 
@@ -49,7 +43,6 @@ def work(
     Args:
         job: What `prepare` gave.
         batches: Those to train, taken when the one before is done; all pending ones, group by group, where None.
-        more: Gives up to so many other batches of the group of one of them: those that are trained in the same call.
         keep_state: Whether results carry the final states.
     """
     devices.use_compile_cache()
@@ -57,19 +50,15 @@ def work(
     needed = list(dict.fromkeys(batch.group for batch in ordered))
     with contextlib.ExitStack() as stack:
         program = stack.enter_context(engine.compiler(job.plan, job.lowered, needed))
-        if batches is None:
-            queue = claims.Queue(job.folder, job.plan.digest, ordered)
-            batches, more = stack.enter_context(contextlib.closing(_own(queue))), queue.more
+        own = stack.enter_context(contextlib.closing(_own(job, ordered))) if batches is None else batches
         before = shorter(job)
-        for batch in batches:
-            made = program(batch.group)
-            several = [batch, *more(batch, most_with(job.plan, made, batch))]
-            yield from train(job, made, several, before, keep_state=keep_state)
+        for batch in own:
+            yield from one_batch(job, program(batch.group), batch, before, keep_state=keep_state)
 
 
-def _own(queue: claims.Queue) -> Generator[Batch]:
-    """The batches of a queue that no other process does; ends when all are done."""
-    with contextlib.closing(queue):
+def _own(job: Job, ordered: Sequence[Batch]) -> Generator[Batch]:
+    """The batches of a job that no other process does; ends when all are done."""
+    with contextlib.closing(claims.Queue(job.folder, job.plan.digest, ordered)) as queue:
         while queue.pending:
             batch = queue.take()
             if batch is None:
@@ -79,91 +68,57 @@ def _own(queue: claims.Queue) -> Generator[Batch]:
             queue.done(batch)
 
 
-def most_with(plan: plans.Plan, made: engine.Compiled, batch: Batch) -> int:
-    """Returns how many other batches, as long as this one, are trained in the same call of a segment's time."""
-    return max(0, engine.whole_tiles(plan, made) // len(batch.tiles) - 1)
-
-
 def shorter(job: Job) -> Shorter:
     """Returns what a job's folder knows of the same runs trained for fewer steps."""
     return Shorter(job.plan, job.folder, matching.bits_environment(devices.environment()))
 
 
-def train(
-    job: Job, made: engine.Compiled, batches: Sequence[Batch], before: Shorter, *, keep_state: bool = False
+def one_batch(
+    job: Job, made: engine.Compiled, batch: Batch, before: Shorter, *, keep_state: bool = False
 ) -> Generator[Segment | Committed]:
-    """Yields the events of batches of a group of a job: trains them, from where they were left off, and commits them.
-
-    Several are trained in one call, of a segment's time, and committed before anything is yielded: nothing is in
-    flight then. Batches that were left off are trained one by one.
+    """Yields the events of one batch of a job: trains it, from where it was left off, and commits it.
 
     Args:
         job: The job.
-        made: The compiled program of the batches' group.
-        batches: The batches, at least one.
-        before: What `shorter` gave; a checkpoint of a batch comes first.
-        keep_state: Whether results carry the final states; in a folder small ones are always kept.
+        made: The compiled program of the batch's group.
+        batch: The batch.
+        before: What `shorter` gave; a checkpoint of the batch comes first.
+        keep_state: Whether its result carries the final states; in a folder small ones are always kept.
     """
+    folder, digest = job.folder, job.plan.digest
     own = job.digests.get(jobs.group_name(made.group), {})
+    environment = {**before.environment, "program": made.fingerprint, "data": own.get("data")}
     if own and (made.fingerprint, made.group.data_digest) != (own["program"], own["data"]):
         raise MismatchError(
-            f"the experiment or its data have changed since {job.folder} was asked for: put them back (data must be "
-            "the same whenever they are made), or use another --name"
+            f"the experiment or its data have changed since {folder} was asked for: put them back (data must be the "
+            "same whenever they are made), or use another --name"
         )
-    environment = {**before.environment, "program": made.fingerprint, "data": own.get("data")}
-    keep_state = keep_state or (job.folder is not None and plans.keeps_states(job.plan))
-    begun = functools.partial(before.begun, batches[0].group, made.fingerprint)
-    start = functools.partial(engine.train, job.plan, made, begun=begun, keep_state=keep_state)
-    commit = functools.partial(_commit, job, environment=environment)
-    left_off = [job.folder and checkpoints.read(job.folder, job.plan, made, batch, environment) for batch in batches]
-    if len(batches) == 1 or any(left_off):
-        for batch, snapshot in zip(batches, left_off, strict=True):
-            yield from _alone(job, batch, start(batch, snapshot=snapshot or None), commit, environment)
-        return
-    joint = Batch(batches[0].name, batches[0].group, tuple(tile for batch in batches for tile in batch.tiles))
-    events: list[Any] = list(start(joint))
-    committed = [commit(batch, part) for batch, part in zip(batches, _parted(events.pop(), batches), strict=True)]
-    yield from events
-    yield from committed
-
-
-def _alone(
-    job: Job, batch: Batch, events: Iterable[Segment | Result], commit: Callable[..., Committed], environment: Mapping
-) -> Generator[Segment | Committed]:
-    """The events of one batch in training, which is checkpointed now and then, and where it is stopped."""
+    keep_state = keep_state or (folder is not None and plans.keeps_states(job.plan))
+    begun = functools.partial(before.begun, batch.group, made.fingerprint)
+    snapshot = checkpoints.read(folder, job.plan, made, batch, environment) if folder else None
     event, written, unwritten = None, time.monotonic(), False
     try:
-        for event in events:
+        for event in engine.train(job.plan, made, batch, snapshot=snapshot, begun=begun, keep_state=keep_state):
             if isinstance(event, Result):
-                committed, unwritten = commit(batch, event), False
-                yield committed
+                if folder:
+                    if job.begun != store.identity(folder):
+                        raise StoreError(
+                            f"{folder} was moved or started over meanwhile: what this process trains is not kept"
+                        )
+                    store.write_chunk(folder, digest, batch.name, event, environment)
+                    store.remove_checkpoints(folder, digest, batch.name)
+                unwritten = False
+                yield Committed(batch, event)
                 continue
             unwritten = True
-            if job.folder and time.monotonic() - written > CHECKPOINT_SECONDS:
-                checkpoints.write(job.folder, job.plan.digest, event, environment)
+            if folder and time.monotonic() - written > CHECKPOINT_SECONDS:
+                checkpoints.write(folder, digest, event, environment)
                 written, unwritten = time.monotonic(), False
             yield event
     except GeneratorExit:
-        if job.folder and unwritten and isinstance(event, Segment):
-            checkpoints.write(job.folder, job.plan.digest, event, environment)
+        if folder and unwritten and isinstance(event, Segment):
+            checkpoints.write(folder, digest, event, environment)
         raise
-
-
-def _commit(job: Job, batch: Batch, result: Result, environment: Mapping[str, Any]) -> Committed:
-    """Writes a batch's result into the job's folder, where it has one."""
-    if job.folder:
-        if job.begun != store.identity(job.folder):
-            raise StoreError(f"{job.folder} was moved or started over meanwhile: what this process trains is not kept")
-        store.write_chunk(job.folder, job.plan.digest, batch.name, result, environment)
-        store.remove_checkpoints(job.folder, job.plan.digest, batch.name)
-    return Committed(batch, result)
-
-
-def _parted(result: Result, batches: Sequence[Batch]) -> Iterator[Result]:
-    """The results of batches that were trained together, each of its own runs."""
-    first = 0
-    for batch in batches:
-        yield result.at(np.arange(first, first := first + batch.num_runs))
 
 
 def collect(job: Job) -> Any:

@@ -67,7 +67,7 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
                 _say({"committed": name})
                 continue
             try:
-                _train(worker.train(job, program(batches[name].group), [batches[name]], before), name, asked)
+                _train(worker.one_batch(job, program(batches[name].group), batches[name], before), name, asked)
             except OutOfMemoryError as problem:
                 _say({"out_of_memory": str(problem)})
             except JaxexpError as problem:

@@ -21,7 +21,7 @@ def chunks(folder):
 def begun(study, folder, num_batches):
     """A run folder in which so many batches are done and the next is checkpointed."""
     job, done = jobs.prepare(study, folder, tile=TILE), 0
-    work = worker.work(job, job.pending)  # one by one, however short they are
+    work = worker.work(job)
     for event in work:
         done += isinstance(event, worker.Committed)
         if done == num_batches and isinstance(event, worker.Segment):
