@@ -199,7 +199,7 @@ def results(drawn: np.ndarray) -> Iterator[xarray.Dataset]:
     """
     made = xarray.Dataset({"seeds": ("seed", np.arange(drawn.shape[2]))})
     for values in drawn:
-        made.attrs["quantities"] = [xarray.Variable("seed", quantity) for quantity in values]
+        made.attrs["quantities"] = [xarray.Variable("seed", row) for row in values]
         yield made
 
 

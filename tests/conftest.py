@@ -8,19 +8,18 @@ long sums depend on them.
 import os
 import tempfile
 
-if "PYTEST_XDIST_WORKER" not in os.environ:  # workers take the folder of the process that started them
-    _compiled = tempfile.TemporaryDirectory(prefix="jaxexp-tests-", ignore_cleanup_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+_compiled = tempfile.TemporaryDirectory(prefix="jaxexp-tests-", ignore_cleanup_errors=True)
 os.environ |= {
+    "JAX_COMPILATION_CACHE_DIR": _compiled.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"),
     "MPLBACKEND": "agg",
 }
 
-import hypothesis
+import hypothesis  # noqa: E402
 
-import jaxexp  # noqa: F401  (before any test starts JAX: it asks XLA for one thread)
+import jaxexp  # noqa: E402, F401  (before any test starts JAX: it asks XLA for one thread)
 
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")

@@ -313,7 +313,7 @@ def test_a_file_that_says_something_else_is_refused_or_contained(made, tmp_path,
 def test_many_changes_of_every_file_are_refused_or_contained(made, tmp_path, kind):
     """With FUZZ_CASES=1000 all of them: about ten minutes of one core."""
     every = cases(made, kind)
-    chosen = random.Random(f"many {kind}").sample(every, min(len(every), int(os.environ.get("FUZZ_CASES", "8"))))
+    chosen = random.Random(f"many {kind}").sample(every, min(len(every), int(os.environ.get("FUZZ_CASES", "16"))))
     assert tried(made, tmp_path, chosen, verbs_of(kind)) == []
 
 
