@@ -3,6 +3,7 @@
 Programs are lowered here and compared with the folder's, but nothing is compiled and nothing is trained.
 """
 
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -112,7 +113,7 @@ def prepare(
     if fresh and store.exists(folder):
         _refuse_where_others_work(folder)
         _put_aside(folder)
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    there = _names(folder)
     if not store.exists(folder) and "plans" not in there and there - store.NAMES:
         raise StoreError(f"{folder} holds other files and no run: choose another --name; nothing there was touched")
     files.make_folder(folder)
@@ -125,6 +126,13 @@ def prepare(
             plan = _in_folder(plan, folder, known, tile)
         job = _job(plan, folder, known, source or Source(), allow_mixed, checked)
     return _part(job, shard)._replace(quarantined=quarantined)
+
+
+def _names(folder: Path) -> set[str]:
+    """What lies in a folder, but for temporary files: another process may be just beginning there."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return {path.name for path in folder.iterdir() if not path.name.startswith(files.TEMPORARY)}
+    return set()
 
 
 def _part(job: Job, shard: tuple[int, int] | None) -> Job:

@@ -101,10 +101,7 @@ def one_batch(
         for event in engine.train(job.plan, made, batch, snapshot=snapshot, begun=begun, keep_state=keep_state):
             if isinstance(event, Result):
                 if folder:
-                    if job.begun != store.identity(folder):
-                        raise StoreError(
-                            f"{folder} was moved or started over meanwhile: what this process trains is not kept"
-                        )
+                    _check_folder(job)
                     store.write_chunk(folder, digest, batch.name, event, environment)
                     store.remove_checkpoints(folder, digest, batch.name)
                 unwritten = False
@@ -121,10 +118,24 @@ def one_batch(
         raise
 
 
+def _check_folder(job: Job) -> None:
+    """Checks that a job's folder is the one that it was prepared in."""
+    if job.folder is not None and job.begun != store.identity(job.folder):
+        raise StoreError(
+            f"{job.folder} was moved or started over meanwhile: what this process trains is not kept, and what it had "
+            "committed is where the folder was moved to"
+        )
+
+
 def collect(job: Job) -> Any:
-    """Returns the dataset of a job's plan from what is committed in its folder."""
+    """Returns the dataset of a job's plan from what is committed in its folder.
+
+    Raises:
+        StoreError: If it has none, or a file of it is damaged; if the folder was moved or started over meanwhile.
+    """
     if job.folder is None:
         raise StoreError("this job has no folder to read: give `folder=`, or use `jx.run(study)` for results in memory")
+    _check_folder(job)
     plan, others = job.plan, jobs.other_plans(job.plan, store.plans(job.folder))
     found = itertools.chain(
         earlier.results(job.folder, others, plan.trials, plan.seeds), store.results(job.folder, plan.digest)

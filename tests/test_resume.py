@@ -388,6 +388,15 @@ def test_what_was_trained_is_not_put_into_a_folder_that_was_started_over(tmp_pat
     assert chunks(tmp_path / "run") == {}
 
 
+def test_results_of_a_folder_that_was_started_over_are_not_taken_for_ones_own(tmp_path, study):
+    job = jobs.prepare(study, tmp_path / "run", tile=TILE)
+    for _ in worker.work(job):
+        pass
+    jx.run(study, tmp_path / "run", tile=TILE, fresh=True)
+    with pytest.raises(StoreError, match="started over meanwhile"):
+        worker.collect(job)
+
+
 def test_a_worker_trains_no_other_program_than_was_asked_for(tmp_path, study):
     job = jobs.prepare(study, tmp_path, tile=TILE)
     changed = {name: {**digests, "program": "other"} for name, digests in job.digests.items()}
@@ -514,6 +523,11 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path, study):
     with pytest.raises(StoreError, match=r"holds other files and no run: choose another --name"):
         jx.run(study, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_in_which_another_process_is_just_beginning_is_no_other_files(tmp_path, study):
+    files.temporary_beside(tmp_path / "probe").touch()
+    assert jx.run(study, tmp_path, tile=TILE).sizes["seed"] == study.seeds
 
 
 def test_a_damaged_chunk_is_refused_and_the_next_run_puts_it_aside_and_does_it_again(tmp_path, study):
