@@ -11,7 +11,7 @@ import numpy as np
 from jaxexp import configs, store, sweep
 from jaxexp.errors import StoreError
 from jaxexp.results import Result
-from jaxexp.store import StoredPlan
+from jaxexp.stored_plans import StoredPlan
 from jaxexp.study import Study, Table
 from jaxexp.trials import aligned, union
 

@@ -17,7 +17,7 @@ from jaxexp.plans import Plan
 from jaxexp.program import NEVER, Progress
 from jaxexp.results import OK, Result, positions
 from jaxexp.signature import RUN, SHARED
-from jaxexp.store import StoredPlan
+from jaxexp.stored_plans import StoredPlan
 from jaxexp.trials import aligned
 
 

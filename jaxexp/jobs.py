@@ -13,12 +13,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxexp import catalog, claims, configs, devices, earlier, engine, files, matching, plans, store, timing
+from jaxexp import (
+    catalog,
+    claims,
+    configs,
+    devices,
+    earlier,
+    engine,
+    files,
+    matching,
+    plans,
+    store,
+    stored_plans,
+    timing,
+)
 from jaxexp.errors import JaxexpError, MismatchError, OutOfMemoryError, StoreError
 from jaxexp.plans import Batch, Group, Plan, Tile
 from jaxexp.program import Lowered
 from jaxexp.results import positions
-from jaxexp.store import StoredPlan
+from jaxexp.stored_plans import StoredPlan
 from jaxexp.study import Study
 
 
@@ -258,7 +271,7 @@ def _job(
             matching.check_same(folder, record, _of_before(plan, folder, known, {**checked, **programs}), allow_mixed)
         store.make_folders(folder)
         if plan.digest not in {stored.digest for stored in known}:
-            store.add_plan(folder, plan, programs)
+            stored_plans.add(folder, plan, programs)
         if not store.exists(folder):
             store.create(folder, record)
         begun = store.identity(folder)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxexp import store
 from jaxexp.errors import MismatchError
-from jaxexp.store import StoredPlan
+from jaxexp.stored_plans import StoredPlan
 
 _OF_BITS = ("versions", "device", "threads", "xla_flags", "compiler_options", "x64", "settings")
 _OF_VERSIONS = ("jax", "jaxlib")

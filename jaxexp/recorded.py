@@ -14,7 +14,7 @@ from jaxexp.jobs import Source
 from jaxexp.launch import Order
 from jaxexp.plans import Plan
 from jaxexp.results import dataset
-from jaxexp.store import StoredPlan
+from jaxexp.stored_plans import StoredPlan
 from jaxexp.study import Study
 from jaxexp.trials import aligned
 

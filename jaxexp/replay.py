@@ -14,7 +14,7 @@ from jaxexp.plans import Plan
 from jaxexp.program import NEVER, Clock, Progress, Records, Tiles
 from jaxexp.results import Result
 from jaxexp.signature import RUN, SHARED
-from jaxexp.store import StoredPlan
+from jaxexp.stored_plans import StoredPlan
 from jaxexp.trials import aligned, union
 
 

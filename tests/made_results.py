@@ -7,7 +7,7 @@ import numpy as np
 import jaxexp as jx
 from jaxexp.plans import Tile
 from jaxexp.results import NOT_FINITE, NOT_RUN, OK, Result, dataset
-from jaxexp.store import StoredPlan
+from jaxexp.stored_plans import StoredPlan
 from jaxexp.study import Table
 
 STEPS = np.asarray([0, 50, 100], np.int32)

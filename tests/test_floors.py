@@ -26,6 +26,7 @@ FLOORS = (
     {"signature", "trials"},
     {"plans"},
     {"program", "results", "files", "contents"},
+    {"stored_plans"},
     {"statistics", "tables", "estimates", "engine", "store"},
     {"catalog", "checkpoints", "claims", "earlier", "extension", "figures", "matching", "memory", "timing"},
     {"jobs", "report"},

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 import jaxexp as jx
-from jaxexp import files, plans, store, trees, trials
+from jaxexp import files, plans, store, stored_plans, trees, trials
 from jaxexp.errors import StoreError
 from jaxexp.plans import Tile
 from jaxexp.results import Result
@@ -332,7 +332,7 @@ def test_a_plan_is_read_back(folder, plan, with_done):
     done = np.random.default_rng(0).random((6, 3)) < 0.5 if with_done else None
     plan = plans.in_folder(plan, plan.tile, done)
     programs = {"all": {"program": "p", "data": "d"}}
-    store.add_plan(folder, plan, programs)
+    stored_plans.add(folder, plan, programs)
     (stored,) = store.plans(folder)
     assert (stored.digest, stored.steps, stored.programs) == (plan.digest, plan.steps, programs)
     np.testing.assert_array_equal(stored.seeds, plan.seeds)
@@ -344,12 +344,12 @@ def test_a_plan_is_read_back(folder, plan, with_done):
 def test_plans_are_in_the_order_in_which_they_were_asked_for(folder, plan):
     others = [plans.plan(STUDY.replace(seeds=seeds), tile=Tile(2, 2)) for seeds in range(1, 12)]
     for other in others:
-        store.add_plan(folder, other, {})
+        stored_plans.add(folder, other, {})
     assert [stored.digest for stored in store.plans(folder)] == [other.digest for other in others]
 
 
 def test_a_damaged_plan_is_refused(folder, plan):
-    store.add_plan(folder, plan, {})
+    stored_plans.add(folder, plan, {})
     (path,) = (folder / "plans").iterdir()
     whole = files.read_npz(path)
     for missing in whole:

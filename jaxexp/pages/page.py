@@ -21,7 +21,7 @@ from jaxexp.pages import elements, provenance, vector
 from jaxexp.pages.elements import Markup
 from jaxexp.results import NOT_FINITE, NOT_RUN, whole_seeds
 from jaxexp.statistics import Verdict
-from jaxexp.store import StoredPlan
+from jaxexp.stored_plans import StoredPlan
 from jaxexp.study import Claim, Study
 
 NAME = "report.html"

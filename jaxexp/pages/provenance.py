@@ -14,7 +14,7 @@ from jaxexp import configs
 from jaxexp.figures import levels
 from jaxexp.pages import elements
 from jaxexp.results import NOT_FINITE, OK, seeds_told
-from jaxexp.store import StoredPlan
+from jaxexp.stored_plans import StoredPlan
 
 _MAX_SHOWN, _MAX_SOURCE = 12, 60_000
 _PROGRAM = ("group", "trials", "program", "data")
