@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from jaxexp.commands.options import (
     errors,
 )
 from jaxexp.errors import Interrupted
+
+if TYPE_CHECKING:
+    from jaxexp.quantities import Trained
 
 
 def replay(
@@ -72,30 +75,18 @@ def reproduce(
     with errors(as_json):
         label = "reference" if label is None and _has(out / name / "reference") else label
         folder = catalog.run_folder(name, out, label)
-        from jaxexp import display, foreground, quantities, recorded, worker
+        from jaxexp import display
         from jaxexp import reproduce as reproductions
 
-        everything = recorded.asked(folder, seeds, words or [])
-        trained = []
         with contextlib.ExitStack() as stack:
             again = keep or stack.enter_context(signals.temporary_folder("jaxexp-reproduce-")) / "run"
-            for number, asked in enumerate(everything, 1):
-                with display.tracing(quiet):
-                    job = reproductions.begun(folder, asked, again, trained)
-                left = job.plan.num_runs - job.num_done
-                if not quiet:
-                    part = f"plan {number} of {len(everything)}, " if len(everything) > 1 else ""
-                    display.err.print(f"{folder}: {part}{left:,} runs to train again", markup=False)
-                # Without a command line that says the study, no other process can find it.
-                order, most = (asked.order, workers) if asked.order else (recorded.order(folder), 1)
-                try:
-                    job, _ = foreground.train(job, order, most, quiet)
-                except Interrupted as stop:
-                    if keep:
-                        raise
-                    told = "interrupted; nothing that it trained is kept (--keep FOLDER does that): start it again"
-                    raise Interrupted(told, stop.number) from stop
-                trained.append(quantities.Trained(asked, job, worker.collect(job), left))
+            try:
+                trained = _trained_again(folder, again, seeds, words or [], workers, quiet)
+            except Interrupted as stop:
+                if keep:
+                    raise
+                told = "interrupted; nothing that it trained is kept (--keep FOLDER does that): start it again"
+                raise Interrupted(told, stop.number) from stop
             found = reproductions.judge(folder, trained)
         path = reproductions.keep(folder, found)
         if as_json:
@@ -107,6 +98,27 @@ def reproduce(
             display.out.print(f"record  {path}", markup=False)
         if found.verdict == reproductions.DIFFERENT:
             raise typer.Exit(REFUTED)
+
+
+def _trained_again(
+    folder: Path, again: Path, seeds: int | None, words: list[str], workers: int | None, quiet: bool
+) -> "list[Trained]":
+    """Trains each plan of a folder again, all in one other folder; returns them with their results."""
+    from jaxexp import display, foreground, quantities, recorded, reproduce, worker
+
+    everything, trained = recorded.asked(folder, seeds, words), []
+    for number, asked in enumerate(everything, 1):
+        with display.tracing(quiet):
+            job = reproduce.begun(folder, asked, again, trained)
+        left = job.plan.num_runs - job.num_done
+        if not quiet:
+            part = f"plan {number} of {len(everything)}, " if len(everything) > 1 else ""
+            display.err.print(f"{folder}: {part}{left:,} runs to train again", markup=False)
+        # Without a command line that says the study, no other process can find it.
+        order, most = (asked.order, workers) if asked.order else (recorded.order(folder), 1)
+        job, _ = foreground.train(job, order, most, quiet)
+        trained.append(quantities.Trained(asked, job, worker.collect(job), left))
+    return trained
 
 
 def _has(folder: Path) -> bool:
