@@ -161,7 +161,7 @@ class _Crew:
     def done_elsewhere(self) -> Iterator[Committed]:
         """Yields the batches that processes of others have committed, as it turned out."""
         while self.queue.elsewhere:
-            yield Committed(self.queue.elsewhere.pop(), None)
+            yield Committed(self.queue.elsewhere.pop(), None, own=False)
 
     def _taken(self, number: int) -> Batch | None:
         """Takes a free batch: of a group that the process has compiled, else of one that nobody has."""

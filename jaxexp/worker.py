@@ -27,10 +27,17 @@ _WAIT_SECONDS = 0.2
 
 
 class Committed(NamedTuple):
-    """A batch that was trained and, where there is a folder, committed to it (by another process: no result here)."""
+    """A batch that was trained and, where there is a folder, committed to it.
+
+    Attributes:
+        batch: The batch.
+        result: Its result; None where another process has trained it.
+        own: Whether this process or a worker of its own has.
+    """
 
     batch: Batch
     result: Result | None
+    own: bool = True
 
 
 def work(

@@ -116,7 +116,7 @@ def _trained_again(
             display.err.print(f"{folder}: {part}{left:,} runs to train again", markup=False)
         # Without a command line that says the study, no other process can find it.
         order, most = (asked.order, workers) if asked.order else (recorded.order(folder), 1)
-        job, _ = foreground.train(job, order, most, quiet)
+        job = foreground.train(job, order, most, quiet).job
         trained.append(quantities.Trained(asked, job, worker.collect(job), left))
     return trained
 

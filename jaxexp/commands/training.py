@@ -31,7 +31,7 @@ from jaxexp.commands.options import (
 from jaxexp.errors import StoreError, StudyError
 
 if TYPE_CHECKING:
-    from jaxexp.jobs import Job
+    from jaxexp.foreground import Done
     from jaxexp.report import Report
 
 
@@ -151,48 +151,52 @@ def run(
             display.err.print(f"{loaded.name}: {job.plan.num_runs:,} runs in {len(job.plan.groups)} programs{kept}")
             display.many_programs(plans.summary(job.plan), display.err)
         order = launch.Order(str(loaded.path), full, words or [], samples)
-        job, seconds = foreground.train(job, order, workers, quiet)
-        left = jobs.num_left(job)
+        done = foreground.train(job, order, workers, quiet)
+        left = jobs.num_left(done.job)
         if left and not shard:
             raise StoreError(f"{left:,} runs are gone from {folder} meanwhile: the same command again trains them")
         if left:
             display.err.print(f"part {shard} is done; {left:,} runs are left to the others: jaxexp status {folder}")
             if as_json:
-                display.json_document({"folder": folder, "runs": job.plan.num_runs, "left": left, "seconds": seconds})
+                about = {"folder": folder, "runs": job.plan.num_runs, "left": left, "seconds": done.seconds}
+                display.json_document(about)
             return
-        _report(job, folder, study, seconds, as_json)
+        _report(done, folder, study, as_json)
 
 
-def _report(job: "Job", folder: Path, study: Any, seconds: float, as_json: bool) -> None:
+def _report(done: "Done", folder: Path, study: Any, as_json: bool) -> None:
     from jaxexp import display, report, statistics, tables, worker
     from jaxexp.results import NOT_FINITE
 
-    dataset, computed = worker.collect(job), job.plan.num_runs - job.num_done
+    dataset, plan = worker.collect(done.job), done.job.plan
     try:
         made = report.write(folder, study, dataset)
     except statistics.ClaimsError as problem:
         if not as_json:  # what was trained is shown, and the error is the last that is said
             num_diverged = int((dataset["status"].values == NOT_FINITE).sum())
             rows = tables.rows(dataset, shown=tables.headline(dataset))
-            _print_report(folder, report.Report(rows, problem.verdicts, [], num_diverged), computed, seconds)
+            _print_report(folder, report.Report(rows, problem.verdicts, [], num_diverged), done)
         raise
     if as_json:
         document = {
-            "folder": folder, "runs": job.plan.num_runs, "computed": computed, "diverged": made.num_diverged,
-            "seconds": seconds, "programs": len(job.plan.groups), "figures": made.figures, "table": made.rows,
+            "folder": folder, "runs": plan.num_runs, "computed": done.num_runs, "diverged": made.num_diverged,
+            "seconds": done.seconds, "programs": len(plan.groups), "figures": made.figures, "table": made.rows,
             "claims": report.plain(made.verdicts),
         }  # fmt: skip
         display.json_document(document)
         return
-    _print_report(folder, made, computed, seconds)
+    _print_report(folder, made, done)
 
 
-def _print_report(folder: Path, made: "Report", computed: int, seconds: float) -> None:
+def _print_report(folder: Path, made: "Report", done: "Done") -> None:
     from jaxexp import display, tables
 
     total = len(made.rows)
     display.table(*tables.cells(made.rows[:30]), total, f"jaxexp table {shlex.quote(str(folder))} --limit {total}")
-    display.out.print(f"{computed:,} runs computed in {display.duration(seconds)}, {made.num_diverged} diverged")
+    others = done.job.plan.num_runs - done.job.num_done - done.num_runs
+    told = f"{done.num_runs:,} runs computed in {display.duration(done.seconds)}"
+    told += f", {others:,} by other processes" if others else ""
+    display.out.print(f"{told}, {made.num_diverged} diverged")
     display.verdicts(made.verdicts)
     for path in made.figures:
         display.out.print(f"figure  {path}", markup=False)

@@ -1,4 +1,4 @@
-"""A folder whose experiment, settings, tile or files have changed: what changes no result goes on, all else is refused."""
+"""A folder whose experiment, settings, tile or files changed: what changes no result goes on, all else is refused."""
 
 import json
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from walks import TILE, WALK, chunks, finish, load, source, times
 
 import jaxexp as jx
-from jaxexp import devices, display, engine, files, jobs, store, worker
+from jaxexp import devices, display, engine, files, foreground, jobs, launch, store, worker
 from jaxexp.errors import MismatchError, StoreError
 from jaxexp.results import NOT_RUN, OK
 
@@ -103,6 +103,16 @@ def test_a_folder_is_read_while_it_is_being_written(tmp_path, study):
         done[np.ix_(trials, seeds)] = True
     np.testing.assert_array_equal(dataset.status, np.where(done, OK, NOT_RUN))
     np.testing.assert_array_equal(dataset.end.notnull(), np.repeat(done[..., None], 5, axis=-1))
+
+
+def test_what_others_have_trained_meanwhile_is_not_counted_as_ones_own(tmp_path, study):
+    job = jobs.prepare(study, tmp_path, tile=TILE)
+    others = (event for event in worker.work(jobs.prepare(study, tmp_path)) if isinstance(event, worker.Committed))
+    theirs = sum(event.batch.num_runs for event in itertools.islice(others, 3))
+    done = foreground.train(job, launch.Order("", False, [], None), 1, quiet=True)
+    assert theirs > 0
+    assert done.num_runs == job.plan.num_runs - theirs > 0
+    assert foreground.train(job, launch.Order("", False, [], None), 1, quiet=True).num_runs == 0
 
 
 def test_what_a_checkpoint_held_says_nothing_of_the_rate(tmp_path, study, monkeypatch, capsys):
