@@ -1,6 +1,7 @@
 """Plans: trials with equal static fields together, and batches that hold every run to do exactly once."""
 
 import dataclasses
+import hashlib
 import math
 from typing import Any, cast
 
@@ -86,6 +87,21 @@ def test_batches_hold_every_run_to_do_exactly_once(wide, part, most):
     assert len(set(runs)) == len(runs)
     assert set(runs) == _to_do(plan)
     assert sum(batch.num_runs for batch in batches) == len(runs)
+
+
+def test_batches_are_still_made_by_the_rules_that_the_digest_of_plans_stands_for(wide):
+    """Where this fails, folders that were begun before would be gone on with by the names of other batches."""
+    done = np.arange(30 * 9).reshape(30, 9) % 7 < 2
+    plan = plans.in_folder(_part(wide, 30, 9, Tile(2, 2), None), Tile(2, 2), None)
+    left = plans.in_folder(plan, Tile(2, 2), done)
+    many = plans.in_folder(_part(wide, 30, 9, Tile(1, 1), None), Tile(1, 1), None)
+    made = [
+        [(batch.name, batch.num_runs, len(batch.tiles)) for batch in plans.batches(one)] for one in (plan, left, many)
+    ]
+    assert [hashlib.sha256(repr(names).encode()).hexdigest()[:12] for names in made] == [
+        "41f1a1d5d7a1", "620ce1d52039", "30f492b9c358",
+    ]  # fmt: skip
+    assert [one.digest for one in (plan, left, many)] == ["fa20588a294e", "c5d2f92084df", "eff7351741ac"]
 
 
 def _to_do(plan: Plan) -> set[tuple[int, int]]:
