@@ -326,12 +326,16 @@ def _host_records(plan: Plan, reported: Any, count: int, start: int, stop: int) 
     """The slots of a call that were filled, by metric name, as host arrays [tiles, slots, S, T]."""
     num_logged = len(logged_steps(plan.study, start, stop))
     num_evaluated = len(eval_steps(plan.study, start, stop))
-    for values in (*reported.logged.values(), *reported.evaluated.values()):
-        values.copy_to_host_async()
-    return {
-        **{name: np.asarray(values)[:count, :num_logged].copy() for name, values in reported.logged.items()},
-        **{name: np.asarray(values)[:count, :num_evaluated].copy() for name, values in reported.evaluated.items()},
-    }
+    filled = dict.fromkeys(reported.logged, num_logged) | dict.fromkeys(reported.evaluated, num_evaluated)
+    values = _on_host([*reported.logged.values(), *reported.evaluated.values()])
+    return {name: array[:count, : filled[name]].copy() for name, array in zip(filled, values, strict=True)}
+
+
+def _on_host(arrays: list[Any]) -> list[np.ndarray]:
+    """The arrays in host memory: on a CPU they are, elsewhere each is on its way before the first is waited for."""
+    if jax.default_backend() != "cpu":
+        return jax.device_get(arrays)
+    return [np.asarray(array) for array in arrays]
 
 
 def _result(
@@ -347,12 +351,12 @@ def _result(
         """[K, S, T, ...] of the tiles as [runs, ...] of the batch."""
         return np.swapaxes(np.asarray(array)[: len(tiles)], 1, 2)[wanted]
 
-    host = jax.device_get(progress) if keep_state else Progress([], jax.device_get(progress.first_bad))
-    bad = by_run(host.first_bad)
+    first_bad, *leaves = _on_host([progress.first_bad, *(progress.leaves if keep_state else ())])
+    bad = by_run(first_bad)
 
     def recorded(names: Sequence[str]) -> dict[str, np.ndarray]:
-        whole = {name: np.concatenate([record[name] for record in records], axis=1) for name in names}
-        return {name: by_run(np.moveaxis(slots, 1, -1)) for name, slots in whole.items()}
+        whole = (records[0][n] if len(records) == 1 else np.concatenate([r[n] for r in records], axis=1) for n in names)
+        return {name: by_run(slots.transpose(0, 2, 3, 1)) for name, slots in zip(names, whole, strict=True)}
 
     return Result(
         trial=np.concatenate([np.repeat(trials, len(seeds)) for trials, seeds in tiles]).astype(np.int32),
@@ -363,7 +367,7 @@ def _result(
         eval_step=eval_steps(plan.study, 0, plan.study.num_steps),
         logged=recorded(made.group.signature.step_metrics),
         evaluated=recorded(made.group.signature.eval_metrics),
-        state=tuple(by_run(leaf) for leaf in _widened(made.group, plan, host.leaves)) if keep_state else (),
+        state=tuple(by_run(leaf) for leaf in _widened(made.group, plan, leaves)) if keep_state else (),
     )
 
 

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import errno
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from jaxexp import (
     timing,
 )
 from jaxexp.errors import JaxexpError, MismatchError, OutOfMemoryError, StoreError
-from jaxexp.plans import Batch, Group, Plan, Tile
+from jaxexp.plans import Batch, Plan, Tile
 from jaxexp.program import Lowered
 from jaxexp.results import positions
 from jaxexp.stored_plans import StoredPlan
@@ -297,7 +297,7 @@ def _of_before(
                 f"what {folder} was trained with cannot be made by the experiment as it is now: use another --name, or "
                 f"--fresh to start over beside it\n{problem}"
             ) from problem
-        left = [n for n, group in enumerate(again.groups) if group_name(group) not in found]
+        left = [n for n, group in enumerate(again.groups) if group.name not in found]
         found |= digests(again, {index: engine.lower(again, index) for index in left})
     return found
 
@@ -305,7 +305,7 @@ def _of_before(
 def digests(plan: Plan, lowered: Mapping[int, Lowered]) -> dict[str, dict[str, str]]:
     """Returns for each group that was lowered, by its static fields, the digests of its program and of its data."""
     return {
-        group_name(plan.groups[index]): {"program": one.fingerprint, "data": plan.groups[index].data_digest}
+        plan.groups[index].name: {"program": one.fingerprint, "data": plan.groups[index].data_digest}
         for index, one in lowered.items()
     }
 
@@ -337,16 +337,6 @@ def narrowed(job: Job) -> Job:
         return _part(_job(plans.in_folder(job.plan, tile, None), job.folder, (), job.source or Source()), job.shard)
 
 
-def group_name(group: Group) -> str:
-    """Returns what a folder's records call a group: its static fields, in alphabetical order."""
-    static = {field.name: getattr(group.config, field.name) for field in _fields(group.config) if not field.dynamic}
-    return ", ".join(f"{name}={configs.text_of(value)}" for name, value in sorted(static.items())) or "all"
-
-
-def _fields(config: Any) -> Iterator[configs.Field]:
-    return iter(configs.fields(config).values())
-
-
 def record_of(plan: Plan, source: Source) -> dict[str, Any]:
     """Returns what `run.json` says of a plan that is begun here and now."""
     return {
@@ -356,7 +346,7 @@ def record_of(plan: Plan, source: Source) -> dict[str, Any]:
         "path": source.path,
         "words": list(source.words),
         "samples": source.samples,
-        "fields": {f.name: "dynamic" if f.dynamic else "static" for f in _fields(plan.study.config)},
+        "fields": {f.name: "dynamic" if f.dynamic else "static" for f in configs.fields(plan.study.config).values()},
         "tile": list(plan.tile),
         "git": devices.git_state(source.folder),
         **devices.environment(),

@@ -4,6 +4,7 @@ A plan is arithmetic on tables and abstract shapes; nothing is compiled, trained
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -68,6 +69,12 @@ class Group:
     data_digest: str
     signature: Signature
 
+    @functools.cached_property
+    def name(self) -> str:
+        """What a folder's records call the group: all its static fields, in alphabetical order."""
+        fields = sorted(field.name for field in configs.fields(self.config).values() if not field.dynamic)
+        return ", ".join(f"{name}={configs.text_of(getattr(self.config, name))}" for name in fields) or "all"
+
 
 class Batch(NamedTuple):
     """The runs that are computed and committed together: one tile or several of one group.
@@ -105,12 +112,18 @@ class Plan:
     done: np.ndarray | None
     asked: str
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """What the names of the plan's chunks carry."""
         if self.done is None:
             return self.asked
         return hashlib.sha256(self.asked.encode() + np.packbits(self.done).tobytes()).hexdigest()[:12]
+
+    @functools.cached_property
+    def keeps_states(self) -> bool:
+        """Whether a folder keeps the final states of the plan's runs: where all of them have up to 64 MiB."""
+        sizes = (len(group.trials) * trees.num_bytes(group.signature.state) for group in self.groups)
+        return len(self.seeds) * sum(sizes) <= _KEPT_BYTES
 
     @property
     def num_runs(self) -> int:
@@ -297,12 +310,6 @@ def summary(plan: Plan) -> dict[str, Any]:
         "groups": groups,
         "seconds": sum(group["seconds"] for group in groups),
     }
-
-
-def keeps_states(plan: Plan) -> bool:
-    """Returns whether a folder keeps the final states of a plan's runs: where all of them have up to 64 MiB."""
-    sizes = (len(group.trials) * trees.num_bytes(group.signature.state) for group in plan.groups)
-    return len(plan.seeds) * sum(sizes) <= _KEPT_BYTES
 
 
 def check_tile(tile: Tile) -> Tile:

@@ -53,6 +53,8 @@ class Result(NamedTuple):
 def joined(parts: Sequence[Result]) -> Result:
     """Returns one result of several with the same steps and metrics, their runs one after the other."""
     first = parts[0]
+    if len(parts) == 1:
+        return first
     by_run = ("trial", "seed", "status", "status_step")
     return first._replace(
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in by_run},

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxexp import checkpoints, claims, devices, earlier, engine, jobs, matching, plans, store
+from jaxexp import checkpoints, claims, devices, earlier, engine, jobs, matching, store
 from jaxexp.engine import Segment
 from jaxexp.errors import MismatchError, OutOfMemoryError, StoreError
 from jaxexp.extension import Shorter
@@ -93,14 +93,14 @@ def one_batch(
         keep_state: Whether its result carries the final states; in a folder small ones are always kept.
     """
     folder, digest = job.folder, job.plan.digest
-    own = job.digests.get(jobs.group_name(made.group), {})
+    own = job.digests.get(made.group.name, {})
     environment = {**before.environment, "program": made.fingerprint, "data": own.get("data")}
     if own and (made.fingerprint, made.group.data_digest) != (own["program"], own["data"]):
         raise MismatchError(
             f"the experiment or its data have changed since {folder} was asked for: put them back (data must be the "
             "same whenever they are made), or use another --name"
         )
-    keep_state = keep_state or (folder is not None and plans.keeps_states(job.plan))
+    keep_state = keep_state or (folder is not None and job.plan.keeps_states)
     begun = functools.partial(before.begun, batch.group, made.fingerprint)
     snapshot = checkpoints.read(folder, job.plan, made, batch, environment) if folder else None
     event, written, unwritten = None, time.monotonic(), False
