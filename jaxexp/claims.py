@@ -157,7 +157,7 @@ class Queue:
         """Returns the free batch of the lowest `preference`, first come first served; None where none is free now."""
         for batch in sorted(self.pending, key=preference):
             free = self._claims is None or self._claims.take(batch.name)
-            if self._there(batch):  # looked for after the claim: it may have been committed just before
+            if self.committed(batch):  # looked for after the claim: it may have been committed just before
                 self.done(batch)
                 self.elsewhere.append(batch)
                 self.pending.remove(batch)
@@ -181,7 +181,8 @@ class Queue:
         if self._claims is not None:
             self._claims.close()
 
-    def _there(self, batch: Batch) -> bool:
+    def committed(self, batch: Batch) -> bool:
+        """Returns whether the folder has a batch, whoever trained it."""
         return self._folder is not None and store.chunk_path(self._folder, self._digest, batch.name).is_file()
 
 

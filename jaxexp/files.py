@@ -57,6 +57,11 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
 
 
+def is_temporary(path: Path) -> bool:
+    """Returns whether a path is one that `temporary_beside` may have given, and no folder."""
+    return re.fullmatch(rf"{re.escape(TEMPORARY)}[0-9a-f]{{32}}", path.name) is not None and not path.is_dir()
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -144,7 +144,7 @@ def prepare(
 def _names(folder: Path) -> set[str]:
     """What lies in a folder, but for temporary files: another process may be just beginning there."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return {path.name for path in folder.iterdir() if not path.name.startswith(files.TEMPORARY)}
+        return {path.name for path in folder.iterdir() if not files.is_temporary(path)}
     return set()
 
 

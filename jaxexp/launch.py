@@ -216,7 +216,7 @@ class _Crew:
             hand.ready = True
         if hand.ended:
             self.selector.unregister(hand.output)
-            self._bury(hand)
+            yield from self._bury(hand)
             self.hands[number] = _Hand(self.order, self.job, hand.core)
             self.selector.register(self.hands[number].output, selectors.EVENT_READ, number)
         elif hand.ready:
@@ -225,11 +225,15 @@ class _Crew:
             while len(hand.batches) < ahead and (batch := self._taken(number)) is not None:
                 hand.give(batch)
 
-    def _bury(self, hand: _Hand) -> None:
-        """Takes a dead worker's batches back, or gives up."""
+    def _bury(self, hand: _Hand) -> Iterator[Committed]:
+        """Takes a dead worker's batches back, or gives up; yields those that it had committed and not told of."""
         code = hand.process.wait()
         hand.close()
         hand.output.close()
+        for batch in filter(self.queue.committed, list(hand.batches)):
+            hand.batches.remove(batch)
+            self.queue.done(batch)
+            yield Committed(batch, None)
         named = [batch.name for batch in hand.batches[:1]]
         for name in ("", *named) if hand.ready else ("", _STARTING):
             self.deaths[name] = self.deaths.get(name, 0) + 1

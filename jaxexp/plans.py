@@ -26,7 +26,7 @@ _CACHE_BYTES = 7 * 2**20
 """The working set of a tile on a CPU, in bytes: beyond a core's caches, wider is not faster there."""
 
 _MAX_BATCHES = 256
-"""Folders know batches by name: other rules by which these are made need other digests of plans."""
+"""Of a plan, at most. Folders know batches by name: other rules by which they are made need other digests of plans."""
 
 _MOST_LANES = 2**24
 """More than this no tile has: a mistyped number is refused before anything is made of it."""

@@ -233,7 +233,7 @@ def damaged(folder: Path) -> Iterator[tuple[Path, DamagedError]]:
 
 
 def _trial(path: Path, read: Callable[[], Any]) -> Iterator[tuple[Path, DamagedError]]:
-    if path.name.startswith(files.TEMPORARY):
+    if files.is_temporary(path):
         return
     try:
         read()

@@ -159,9 +159,8 @@ def stale(folder: Path, everything: bool = False) -> Iterator[Path]:
     store.check_no_links(folder)
     now = claims.clock(folder)
     for name in (name for name in _FOLDERS if not (folder / name).is_symlink()):
-        for path, found in _looked_at((folder / name).glob(f"{files.TEMPORARY}*")):
-            own = not stat.S_ISDIR(found.st_mode)  # no folder is ever made under such a name
-            if own and (everything or now - found.st_mtime > _HOUR):
+        for path, found in _looked_at(filter(files.is_temporary, (folder / name).glob(f"{files.TEMPORARY}*"))):
+            if everything or now - found.st_mtime > _HOUR:
                 yield path
     for name, dead in claims.held(folder):
         if dead or everything:

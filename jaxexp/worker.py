@@ -108,7 +108,7 @@ def one_batch(
         for event in engine.train(job.plan, made, batch, snapshot=snapshot, begun=begun, keep_state=keep_state):
             if isinstance(event, Result):
                 if folder:
-                    _check_folder(job)
+                    check_folder(job)
                     store.write_chunk(folder, digest, batch.name, event, environment)
                     store.remove_checkpoints(folder, digest, batch.name)
                 unwritten = False
@@ -125,8 +125,12 @@ def one_batch(
         raise
 
 
-def _check_folder(job: Job) -> None:
-    """Checks that a job's folder is the one that it was prepared in."""
+def check_folder(job: Job) -> None:
+    """Checks that a job's folder is still the one that it was prepared in.
+
+    Raises:
+        StoreError: If another is in its place.
+    """
     if job.folder is not None and job.begun != store.identity(job.folder):
         raise StoreError(
             f"{job.folder} was moved or started over meanwhile: what this process trains is not kept, and what it had "
@@ -142,12 +146,14 @@ def collect(job: Job) -> Any:
     """
     if job.folder is None:
         raise StoreError("this job has no folder to read: give `folder=`, or use `jx.run(study)` for results in memory")
-    _check_folder(job)
-    plan, others = job.plan, jobs.other_plans(job.plan, store.plans(job.folder))
-    found = itertools.chain(
-        earlier.results(job.folder, others, plan.trials, plan.seeds), store.results(job.folder, plan.digest)
-    )
-    return dataset(plan.trials, plan.seeds, found, _attributes(store.record(job.folder), plan.steps))
+    try:
+        plan, others = job.plan, jobs.other_plans(job.plan, store.plans(job.folder))
+        found = itertools.chain(
+            earlier.results(job.folder, others, plan.trials, plan.seeds), store.results(job.folder, plan.digest)
+        )
+        return dataset(plan.trials, plan.seeds, found, _attributes(store.record(job.folder), plan.steps))
+    finally:  # afterwards, for it may be started over while it is read; and what is wrong then is not what it seems
+        check_folder(job)
 
 
 def _attributes(record: dict[str, Any], steps: tuple[int, int, int]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jaxexp import display
+from jaxexp import display, foreground, jobs, worker
 from jaxexp.cli import app
 
 EXPERIMENT = '''"""How fast does a ball roll?"""
@@ -245,6 +245,21 @@ def test_a_table_shows_texts_as_they_are(capsys):
         "[red]relu",
         r"\x1b[31mtanh",
     ]
+
+
+def test_runs_that_other_processes_train_meanwhile_are_told_as_theirs(folder, monkeypatch):
+    train = foreground.train
+
+    def after_others(job, *rest):
+        for _ in worker.work(jobs.prepare(job.plan.study, job.folder)):
+            pass
+        return train(job, *rest)
+
+    monkeypatch.setattr(foreground, "train", after_others)
+    monkeypatch.chdir(folder)
+    assert (
+        "0 runs computed in 0.0 s, 6 by other processes, 0 diverged" in CliRunner().invoke(app, ["run", "ball"]).stdout
+    )
 
 
 def test_run_json_table_status_check_and_plot_agree(folder):

@@ -1,5 +1,6 @@
 """Worker processes: the same bytes as one process alone, also when one of them is killed."""
 
+import io
 import json
 import os
 import queue
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,6 +113,19 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(order, alone, tmp_path,
     shared(order, tmp_path / "shared", monkeypatch, kill_once)
     assert hired[0].process.returncode == -signal.SIGKILL
     assert chunks(tmp_path / "shared") == alone
+
+
+def test_what_a_worker_had_committed_before_it_died_counts_as_trained_here(order, tmp_path):
+    job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
+    crew = launch._Crew(job, order, [0])
+    batches = [crew.queue.take(), crew.queue.take()]
+    for _ in worker.work(job, batches[:1]):
+        pass
+    dead = SimpleNamespace(batches=list(batches), ready=True, close=lambda: None, output=io.BytesIO())
+    dead.process = SimpleNamespace(wait=lambda: -signal.SIGKILL)
+    assert list(crew._bury(dead)) == [Committed(batches[0], None, own=True)]
+    assert crew.pending == [batch for batch in job.pending if batch is not batches[0]]
+    crew.end()
 
 
 def test_afterwards_the_process_may_use_all_cores_again(order, tmp_path, monkeypatch, hired):

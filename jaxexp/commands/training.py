@@ -156,10 +156,11 @@ def run(
         if left and not shard:
             raise StoreError(f"{left:,} runs are gone from {folder} meanwhile: the same command again trains them")
         if left:
-            display.err.print(f"part {shard} is done; {left:,} runs are left to the others: jaxexp status {folder}")
+            told = f"part {shard} is done, {done.num_runs:,} runs computed; {left:,} runs are left to the others"
+            display.err.print(f"{told}: jaxexp status {folder}")
             if as_json:
-                about = {"folder": folder, "runs": job.plan.num_runs, "left": left, "seconds": done.seconds}
-                display.json_document(about)
+                about = {"folder": folder, "runs": done.job.plan.num_runs, "computed": done.num_runs, "left": left}
+                display.json_document({**about, "seconds": done.seconds})
             return
         _report(done, folder, study, as_json)
 
@@ -177,6 +178,8 @@ def _report(done: "Done", folder: Path, study: Any, as_json: bool) -> None:
             rows = tables.rows(dataset, shown=tables.headline(dataset))
             _print_report(folder, report.Report(rows, problem.verdicts, [], num_diverged), done)
         raise
+    finally:
+        worker.check_folder(done.job)  # what was written, or could not be, is another's
     if as_json:
         document = {
             "folder": folder, "runs": plan.num_runs, "computed": done.num_runs, "diverged": made.num_diverged,

@@ -1,4 +1,4 @@
-"""Full and read-only disks, damaged bytes, hostile folders, edits, and a lane that diverges."""
+"""Full and read-only disks, damaged bytes, hostile folders, and a lane that diverges."""
 
 import contextlib
 import io

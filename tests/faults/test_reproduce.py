@@ -1,4 +1,4 @@
-"""Reproductions: the same bits here; elsewhere false alarms at their level, and planted faults found."""
+"""Reproductions of run folders and references: the same bits here, and what is judged, named and told elsewhere."""
 
 import json
 import shutil

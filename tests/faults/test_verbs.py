@@ -108,20 +108,26 @@ def test_a_state_that_is_not_finite_for_one_step_is_named(tmp_path):
     assert (told["parameter_step"], told["parameters"]) == (4, ["x"])
 
 
+LEFT = files.temporary_beside(Path("x")).name
+"""What a process that was killed leaves of a file."""
+
+
 def test_gc_removes_what_is_left_over(place):
     folder = place / "results" / "walks" / "default"
     left = folder / "claims" / "000000000-abc.json"
     left.write_text("{}")
-    (folder / ".tmp-mine").mkdir()
+    (folder / LEFT).mkdir()
+    (folder / ".tmp-mine").write_text("no file that jaxexp made")
     assert "0 files would be removed" in jaxexp(place, "gc", "walks", "--dry-run").stdout
     assert "1 files removed" in jaxexp(place, "gc", "walks", "--all").stdout
     assert not left.exists()
-    (folder / ".tmp-mine").rmdir()
+    (folder / LEFT).rmdir()
+    (folder / ".tmp-mine").unlink()
 
 
 def test_a_clock_that_is_ahead_makes_no_file_stale(place, monkeypatch):
     folder = place / "results" / "walks" / "default"
-    left = folder / "claims" / ".tmp-mine"
+    left = folder / "claims" / LEFT
     left.touch()
     two_hours_later = time.time() + 7200
     monkeypatch.setattr(time, "time", lambda: two_hours_later)
@@ -134,21 +140,21 @@ def test_gc_removes_no_folder_and_nothing_behind_a_link(place, tmp_path):
     folder = place / "results" / "walks" / "default"
     copy = shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("quarantine"))
     (copy / "claims" / "5.json").mkdir()
-    (tmp_path / ".tmp-canary").touch()
+    (tmp_path / LEFT).touch()
     (copy / "quarantine").symlink_to(tmp_path)
     done = jaxexp(place, "gc", str(copy), "--all")
     assert (done.returncode, done.stdout) == (0, "\n0 files removed\n"), done.stderr
-    assert (tmp_path / ".tmp-canary").exists()
+    assert (tmp_path / LEFT).exists()
 
 
 def test_gc_leaves_a_run_of_a_newer_schema_alone(place):
     folder = place / "results" / "walks" / "default"
-    (folder / "plans" / ".tmp-mine").touch()
+    (folder / "plans" / LEFT).touch()
     record = (folder / "run.json").read_bytes()
     (folder / "run.json").write_bytes(files.sealed_json({**files.read_sealed_json(folder / "run.json"), "schema": 99}))
     done = jaxexp(place, "gc", "walks", "--all")
     assert (done.returncode, "update jaxexp" in done.stderr) == (2, True)
-    assert (folder / "plans" / ".tmp-mine").exists()
+    assert (folder / "plans" / LEFT).exists()
     (folder / "run.json").write_bytes(record)
     assert "1 files removed" in jaxexp(place, "gc", "walks", "--all").stdout
 
@@ -314,7 +320,7 @@ def test_a_shard_that_is_none_is_a_usage_error(place, shard):
 
 def test_shards_make_a_run(place):
     one = jaxexp(place, "run", "walks", "--name", "parts", "--tile", "1x1", "--shard", "1/2", "--quiet")
-    assert (one.returncode, "part 1/2 is done; 6 runs are left" in one.stderr) == (0, True)
+    assert (one.returncode, "part 1/2 is done, 6 runs computed; 6 runs are left" in one.stderr) == (0, True)
     two = jaxexp(place, "run", "walks", "--name", "parts", "--shard", "2/2", "--quiet")
     assert (two.returncode, "12 runs" in two.stdout or "6 runs computed" in two.stdout) == (0, True)
     told = json.loads(jaxexp(place, "status", "walks", "--name", "parts", "--json").stdout)

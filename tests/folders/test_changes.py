@@ -120,6 +120,9 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path, study):
     with pytest.raises(StoreError, match=r"holds other files and no run: choose another --name"):
         jx.run(study, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    (tmp_path / "notes.txt").rename(tmp_path / ".tmp-notes.txt")
+    with pytest.raises(StoreError, match="holds other files and no run"):
+        jx.run(study, tmp_path)
 
 
 def test_a_folder_in_which_another_process_is_just_beginning_is_no_other_files(tmp_path, study):

@@ -1,10 +1,12 @@
-"""A run folder after kill -9, a crash at any write, an extension, an edit: the same bits, and nothing done twice."""
+"""A run folder after kill -9, a crash at any write, an extension: the same bits, and nothing done twice."""
 
 import itertools
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,7 +19,7 @@ from walks import TILE, WALK, chunks, finish, load, source, times
 import jaxexp as jx
 from jaxexp import devices, display, engine, files, foreground, jobs, launch, store, worker
 from jaxexp.errors import MismatchError, StoreError
-from jaxexp.results import NOT_RUN, OK
+from jaxexp.results import NOT_RUN, OK, Result
 
 CHILD = """
 import os, signal, sys
@@ -222,6 +224,26 @@ def test_results_of_a_folder_that_was_started_over_are_not_taken_for_ones_own(tm
     for _ in worker.work(job):
         pass
     jx.run(study, tmp_path / "run", tile=TILE, fresh=True)
+    with pytest.raises(StoreError, match="started over meanwhile"):
+        worker.collect(job)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_results_of_a_folder_that_is_started_over_while_they_are_read_are_not_either(
+    tmp_path, study, monkeypatch, trained
+):
+    job = jobs.prepare(study, tmp_path / "run", tile=TILE)
+    for _ in worker.work(job):
+        pass
+
+    def started_over(folder: Path, digest: str) -> Iterator[Result]:
+        monkeypatch.undo()
+        again = jobs.prepare(study, folder, tile=TILE, fresh=True)
+        for _ in worker.work(again) if trained else ():
+            pass
+        yield from store.results(folder, digest)
+
+    monkeypatch.setattr(store, "results", started_over)
     with pytest.raises(StoreError, match="started over meanwhile"):
         worker.collect(job)
 
