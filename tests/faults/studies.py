@@ -120,3 +120,17 @@ def _break_writing(fault: str) -> None:
         os.fsync = slow
     else:
         files.write = half
+
+
+TILE, STUDY = Tile(2, 2), walk(4, 4)
+
+
+def finished(folder: Path) -> Path:
+    """Trains `STUDY` into a folder, and returns it."""
+    worker.run(STUDY, folder, tile=TILE)
+    return folder
+
+
+def chunks(folder: Path) -> dict[str, bytes]:
+    """The content of a folder's chunks by name."""
+    return {path.name: path.read_bytes() for path in sorted((folder / "chunks").glob("*.npz"))}

@@ -1,29 +1,15 @@
 """Experiments, data or machines that changed since a folder was trained: what that changes is done anew or refused."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import studies
+from studies import STUDY, finished
 
 import jaxexp as jx
 from jaxexp import jobs, store, upkeep, worker
 from jaxexp.errors import MismatchError
-from jaxexp.plans import Tile
-
-TILE = Tile(2, 2)
-STUDY = studies.walk(4, 4)
-
-
-def finished(folder: Path) -> Path:
-    worker.run(STUDY, folder, tile=TILE)
-    return folder
-
-
-def chunks(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((folder / "chunks").glob("*.npz"))}
-
 
 SOURCE = '''"""What changes when an experiment file is edited?"""
 

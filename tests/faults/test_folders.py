@@ -13,24 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import studies
+from studies import STUDY, chunks, finished
 
 import jaxexp as jx
 from jaxexp import files, jobs, replay, store, upkeep, worker
 from jaxexp.errors import StoreError
 from jaxexp.plans import Tile
 from jaxexp.results import NOT_FINITE, OK
-
-TILE = Tile(2, 2)
-STUDY = studies.walk(4, 4)
-
-
-def finished(folder: Path) -> Path:
-    worker.run(STUDY, folder, tile=TILE)
-    return folder
-
-
-def chunks(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((folder / "chunks").glob("*.npz"))}
 
 
 @pytest.fixture(scope="module")
