@@ -10,8 +10,12 @@ README = Path(__file__).parents[1] / "README.md"
 SCRIPT = Path(__file__).parents[1] / "scripts" / "make_references.py"
 
 
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
 def example() -> str:
-    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[0]
+    return blocks()[0]
 
 
 def test_the_example_fits_in_forty_lines_of_code():
@@ -21,11 +25,12 @@ def test_the_example_fits_in_forty_lines_of_code():
 def test_the_example_trains_as_pasted(tmp_path):
     folder = tmp_path / "experiments"
     folder.mkdir()
-    (folder / "mine.py").write_text(example())
-    words = ["mine", "seeds=2", "num_steps=44", "hidden=16", "--quiet"]
+    (folder / "mine.py").write_text(example().replace("if __name__", f"{blocks()[1]}\nif __name__"))
+    words = ["mine", "seeds=2", "num_steps=44", "hidden=32", "--quiet"]
     done = subprocess.run([sys.executable, "-m", "jaxexp", "run", *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "test accuracy @44" in done.stdout
+    assert re.search(r"(holds|not shown)  Momentum \.9 is ahead of none\.  \(0\.\d+ ", done.stdout), done.stdout
     assert (tmp_path / "results" / "mine" / "default" / "run.json").is_file()
     figure = re.search(r"figure\s+(\S+)", done.stdout)
     assert figure is not None
