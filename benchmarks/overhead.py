@@ -1,10 +1,11 @@
-"""What the engine and the store cost: `python -m benchmarks.overhead [W1 ...] [--repeats 5] [--json]`.
+"""What the engine and the store cost: `python -m benchmarks.overhead [W1 ...] [--repeats 5] [--cores 2] [--json]`.
 
 jaxexp trains a workload into a new run folder, with claims, chunks and all. Beside it, two loops train the same tiles
 and keep nothing: one calls jaxexp's own compiled program, which is what engine and store are measured against; one a
 vmapped scan of the same experiment, which neither looks whether metrics are finite nor can be cut into segments. All
-in one process on one core, compiled before with the same options, batch by batch in turns, so that a machine that is
-now faster and now slower is so to all three. Planning and loading the program, once a run whatever its length, have
+in one process, compiled before with the same options, whole sweeps in turns. With two cores jaxexp writes a batch on
+one while the next trains on the other, as `jaxexp run` does before it is worth it to start a worker for each core;
+`--cores 1` tells what such a worker has. Planning and loading the program, once a run whatever its length, have
 columns of their own.
 """
 
@@ -93,7 +94,7 @@ def bare(study: "Study", tile: "Tile") -> Callable[[Any, Any], Any]:
 
 
 def alone(job: "Job", made: "Compiled") -> Callable[["Batch"], Any]:
-    """Returns the function that calls a job's program for a batch, to its end: its records, as a script would have it.
+    """Returns the function that calls a job's program for a batch, to its end: its records, as a script has them.
 
     Args:
         job: The job, of one group, whose batches need no more than one call holds.
@@ -127,7 +128,7 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
     from jaxexp import engine, jobs
 
     study = workloads.module(workload).study
-    spent = []  # of each batch of each repeat: wall and CPU seconds of jaxexp, of its program, of the scan
+    spent = []  # of each repeat: wall and CPU seconds of jaxexp, of its program, of the scan
     with tempfile.TemporaryDirectory(prefix="jaxexp-overhead-") as folder, contextlib.ExitStack() as stack:
         began = time.perf_counter()
         ready = [jobs.prepare(study, Path(folder) / f"run-{repeat}") for repeat in range(repeats + 1)]
@@ -137,13 +138,15 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
         made = stack.enter_context(engine.compiler(ready[0].plan, ready[0].lowered, [0]))(0)
         compiled = time.perf_counter() - began
         by_program, by_scan = alone(ready[0], made), bare(study, tile)
-        for job in ready:
-            with stored(job, made) as into_folder:
-                turns = [into_folder, by_program, lambda batch: [by_scan(*tile) for tile in batch.tiles]]
-                for number, batch in enumerate(job.pending):
-                    seconds = {turn % 3: _seconds(turns[turn % 3], batch) for turn in range(number, number + 3)}
-                    spent.append([seconds[turn] for turn in range(3)])
-    warm = np.array(spent[len(ready[0].pending) :]).reshape(repeats, -1, 3, 2).sum(1)
+        for number, job in enumerate(ready):
+            turns = [
+                lambda job=job: stored(job, made),
+                lambda job=job: [by_program(batch) for batch in job.pending],
+                lambda job=job: [by_scan(*tile) for batch in job.pending for tile in batch.tiles],
+            ]
+            seconds = {turn % 3: _seconds(turns[turn % 3]) for turn in range(number, number + 3)}
+            spent.append([seconds[turn] for turn in range(3)])
+    warm = np.array(spent[1:])
     wall = np.median(warm[..., 0], axis=0)
     over, cpu_over = (np.median(warm[:, :1] / warm[:, 1:], axis=0) - 1).T
     return {
@@ -162,29 +165,20 @@ def measured(workload: str, repeats: int = 5) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def stored(job: "Job", made: "Compiled") -> Iterator[Callable[["Batch"], None]]:
-    """Yields the function that trains a batch into the job's folder as `worker.work` does."""
+def stored(job: "Job", made: "Compiled") -> None:
+    """Trains a job into its folder as `worker.work` does."""
     from jaxexp import claims, worker
 
-    before = worker.shorter(job)
     with contextlib.closing(claims.Queue(job.folder, job.plan.digest, job.pending)) as queue:
-
-        def one_batch(wanted: "Batch") -> None:
-            batch = queue.take()
-            if batch is None or batch.name != wanted.name:
-                raise RuntimeError(f"another process trains {wanted.name}")
-            for _ in worker.one_batch(job, made, batch, before):
-                pass
-            queue.done(batch)
-
-        yield one_batch
+        batches = iter(queue.take, None)
+        for _ in worker.train(job, lambda group: made, batches, queue.done):
+            pass
 
 
-def _seconds(train: Callable[["Batch"], Any], batch: "Batch") -> tuple[float, float]:
-    """Wall and CPU seconds of training a batch."""
+def _seconds(train: Callable[[], Any]) -> tuple[float, float]:
+    """Wall and CPU seconds of training a sweep."""
     wall, cpu = time.perf_counter(), time.process_time()
-    train(batch)
+    train()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
@@ -213,13 +207,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workloads", nargs="*", default=["W1"], help="of W1, W2, W3, W4; W1 where none")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cores", type=int, default=2, help="that the process may use")
     parser.add_argument("--json", action="store_true", help="print JSON on standard output")
     given = parser.parse_args()
-    os.environ["NPROC"] = "1"  # before JAX starts, as the core
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.environ["NPROC"] = "1"  # before JAX starts, as the cores
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.cores])
     from benchmarks import measurement
 
-    document = measurement.document([measured(workload, given.repeats) for workload in given.workloads])
+    document = measurement.document(
+        [{**measured(workload, given.repeats), "cores": len(os.sched_getaffinity(0))} for workload in given.workloads]
+    )
     table = "\n".join([document["device"], "", *_lines(document["rows"])])
     sys.stdout.write((json.dumps(document, indent=1) if given.json else table) + "\n")
 

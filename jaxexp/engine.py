@@ -6,9 +6,10 @@ It knows neither disk nor terminal. Between two segments the caller has control:
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -37,7 +38,7 @@ class Segment(NamedTuple):
         step: Steps that the runs of these tiles have done in all.
         num_steps: Steps that they did in this segment.
         seconds: Wall time of the segment.
-        snapshot: What `train` takes to go on from here; None where another process has it.
+        snapshot: What `train` takes to go on from here; None where another has it: it holds on to the device's memory.
     """
 
     batch: Batch
@@ -51,6 +52,26 @@ class Segment(NamedTuple):
     def num_runs(self, total: int) -> float:
         """Returns how many runs it was worth: its share of the `total` steps, times the runs of its tiles."""
         return self.batch.num_runs * self.num_tiles / len(self.batch.tiles) * self.num_steps / total
+
+
+class Dispatched(NamedTuple):
+    """A segment that the device has been given: while it trains, the caller may do something else.
+
+    Attributes:
+        batch: The batch in training.
+    """
+
+    batch: Batch
+
+
+class Trained(NamedTuple):
+    """A batch that is trained.
+
+    Attributes:
+        result: Gives its `Result`, on the host; the device may train another meanwhile.
+    """
+
+    result: Callable[[], Result]
 
 
 class Snapshot(NamedTuple):
@@ -192,8 +213,8 @@ def train(
     snapshot: Snapshot | None = None,
     begun: Callable[[Sequence[Any]], Begun | None] = lambda tiles: None,
     keep_state: bool = False,
-) -> Iterator[Segment | Result]:
-    """Yields a `Segment` after every segment of the tiles of a batch, and last the batch's `Result`.
+) -> Generator[Dispatched | Segment | Trained]:
+    """Yields a `Dispatched` before and a `Segment` after every segment of the tiles of a batch, and last a `Trained`.
 
     Args:
         plan: The plan that the batch is of.
@@ -205,7 +226,7 @@ def train(
     """
     finished = list(snapshot.finished) if snapshot else []
     index, total = snapshot.tile if snapshot else 0, plan.study.num_steps
-    while index < len(batch.tiles):
+    while True:
         if snapshot is None:
             snapshot = _next(plan, made, batch, index, begun)
         count, step, progress, records = snapshot.num_tiles, snapshot.step, _filled(made, snapshot), [*snapshot.records]
@@ -215,15 +236,27 @@ def train(
             began = time.perf_counter()
             with _memory_errors(made.shape):
                 progress, reported = made.call(progress, tiles, made.data, _clock(plan, count, step, stop))
+            yield Dispatched(batch)
+            with _memory_errors(made.shape):
                 records.append(_host_records(plan, reported, count, step, stop))
             seconds = time.perf_counter() - began
             made.tile_steps = _adapted(made.tile_steps, count * (stop - step), seconds)
             there = Snapshot(index, count, stop, progress, list(records), list(finished))
             yield Segment(batch, index, count, stop, stop - step, seconds, there)
             step = stop
-        finished.append(_result(plan, made, batch.tiles[index : index + count], progress, records, keep_state))
+        kept = progress if keep_state else Progress([], progress.first_bad)
+        last = functools.partial(_result, plan, made, batch.tiles[index : index + count], kept, records, keep_state)
         index, snapshot = index + count, None
-    yield joined(finished)
+        if index == len(batch.tiles):
+            break
+        finished.append(last())
+    yield Trained(lambda: joined([*finished, last()]))
+
+
+def result(events: Iterable[Dispatched | Segment | Trained]) -> Result:
+    """Returns the result of a batch, when all that `train` yields of it has happened."""
+    *_, last = events
+    return cast(Trained, last).result()
 
 
 def _next(
@@ -351,7 +384,7 @@ def _result(
         """[K, S, T, ...] of the tiles as [runs, ...] of the batch."""
         return np.swapaxes(np.asarray(array)[: len(tiles)], 1, 2)[wanted]
 
-    first_bad, *leaves = _on_host([progress.first_bad, *(progress.leaves if keep_state else ())])
+    first_bad, *leaves = _on_host([progress.first_bad, *progress.leaves])
     bad = by_run(first_bad)
 
     def recorded(names: Sequence[str]) -> dict[str, np.ndarray]:

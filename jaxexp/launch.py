@@ -103,7 +103,7 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
         if _estimate(job) > _SURELY_SECONDS:
             crew.hire()
         while crew.pending or crew.busy():
-            work = worker.work(job, crew.own_batches())
+            work = worker.work(job, crew.own_batches(), crew.queue.done)
             with contextlib.closing(work):
                 for event in work:
                     yield event
@@ -153,10 +153,9 @@ class _Crew:
         return self.queue.pending
 
     def own_batches(self) -> Iterator[Batch]:
-        """Yields the batches that the calling process trains, each chosen when the one before is done."""
+        """Yields the batches that the calling process trains, each chosen when the one before is trained."""
         while (batch := self._taken(_SELF)) is not None:
             yield batch
-            self.queue.done(batch)
 
     def done_elsewhere(self) -> Iterator[Committed]:
         """Yields the batches that processes of others have committed, as it turned out."""
@@ -220,8 +219,9 @@ class _Crew:
             self.hands[number] = _Hand(self.order, self.job, hand.core)
             self.selector.register(self.hands[number].output, selectors.EVENT_READ, number)
         elif hand.ready:
-            # One more than is in training, but at the end, when others would wait for a batch in a queue.
-            ahead = 2 if len(self.pending) > 2 * len(self.hands) else 1
+            # One more than is in training, but at the end, when others would wait for a batch in a queue; and once a
+            # worker has died none, so that it is known which batch it was and the one before is committed.
+            ahead = 2 if len(self.pending) > 2 * len(self.hands) and not self.deaths else 1
             while len(hand.batches) < ahead and (batch := self._taken(number)) is not None:
                 hand.give(batch)
 

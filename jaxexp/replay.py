@@ -64,9 +64,7 @@ def replay(folder: Path, trial: int, seed: int) -> Replay:
     (batch,) = plans.batches(plan)
     with engine.compiler(plan, lowered, [0]) as program:
         made = program(0)
-        result: Any = None
-        for result in engine.train(plan, made, batch):  # noqa: B007, the last one counts
-            pass
+        result = engine.result(engine.train(plan, made, batch))
         bad = int(result.status_step[0])
         hunt = _Hunt(plan, made) if bad >= 0 else None
         metrics = hunt.metrics(bad) if hunt else []

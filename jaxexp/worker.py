@@ -8,13 +8,13 @@ import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from jaxexp import checkpoints, claims, devices, earlier, engine, jobs, matching, store
-from jaxexp.engine import Segment
-from jaxexp.errors import MismatchError, OutOfMemoryError, StoreError
+from jaxexp.engine import Dispatched, Segment, Trained
+from jaxexp.errors import JaxexpError, MismatchError, OutOfMemoryError, StoreError
 from jaxexp.extension import Shorter
 from jaxexp.jobs import Job, Source
 from jaxexp.plans import Batch, Tile
@@ -41,38 +41,100 @@ class Committed(NamedTuple):
 
 
 def work(
-    job: Job, batches: Iterable[Batch] | None = None, *, keep_state: bool = False
+    job: Job,
+    batches: Iterable[Batch | None] | None = None,
+    done: Callable[[Batch], None] = lambda batch: None,
+    *,
+    keep_state: bool = False,
 ) -> Generator[Segment | Committed]:
     """Yields a `Segment` after each segment and a `Committed` after each batch of a job.
 
-    Closing the generator commits nothing more, but checkpoints the batch in flight.
+    A batch is committed while the device trains the next. Closing the generator commits what is trained, and
+    checkpoints the batch in flight.
 
     Args:
         job: What `prepare` gave.
-        batches: Those to train, taken when the one before is done; all pending ones, group by group, where None.
-        keep_state: Whether results carry the final states.
+        batches: Those to train, taken when the one before is trained; all pending ones, group by group, where None.
+            A None among them says that the next may be long in coming.
+        done: Is told of each of these batches once it is committed.
+        keep_state: Whether results carry the final states; in a folder small ones are always kept.
     """
     devices.use_compile_cache()
     ordered = sorted(job.pending, key=lambda batch: batch.group)
     needed = list(dict.fromkeys(batch.group for batch in ordered))
     with contextlib.ExitStack() as stack:
         program = stack.enter_context(engine.compiler(job.plan, job.lowered, needed))
-        own = stack.enter_context(contextlib.closing(_own(job, ordered))) if batches is None else batches
-        before = shorter(job)
-        for batch in own:
-            yield from one_batch(job, program(batch.group), batch, before, keep_state=keep_state)
+        if batches is None:
+            queue = stack.enter_context(contextlib.closing(claims.Queue(job.folder, job.plan.digest, ordered)))
+            batches, done = _own(queue), queue.done
+        yield from train(job, program, batches, done, keep_state=keep_state)
 
 
-def _own(job: Job, ordered: Sequence[Batch]) -> Generator[Batch]:
-    """The batches of a job that no other process does; ends when all are done."""
-    with contextlib.closing(claims.Queue(job.folder, job.plan.digest, ordered)) as queue:
-        while queue.pending:
-            batch = queue.take()
-            if batch is None:
-                time.sleep(_WAIT_SECONDS)
-                continue
-            yield batch
-            queue.done(batch)
+def _own(queue: claims.Queue) -> Iterator[Batch | None]:
+    """The batches of a queue that no other process does; ends when all are done."""
+    while queue.pending:
+        batch = queue.take()
+        yield batch
+        if batch is None:
+            time.sleep(_WAIT_SECONDS)
+
+
+def train(
+    job: Job,
+    program: Callable[[int], engine.Compiled],
+    batches: Iterable[Batch | None],
+    done: Callable[[Batch], None],
+    *,
+    keep_state: bool = False,
+) -> Generator[Segment | Committed]:
+    """Does what `work` does, with programs by group that the caller has."""
+    before, waiting, group = shorter(job), _Waiting(job, done), None
+    with contextlib.closing(waiting):
+        try:
+            for batch in batches:
+                if batch is None or batch.group != group:  # now, for a program may have to be compiled
+                    yield from waiting.committed()
+                if batch is not None:
+                    group = batch.group
+                    yield from _one_batch(job, program(group), batch, before, waiting, keep_state)
+        except JaxexpError:
+            yield from waiting.committed()  # before the caller hears what is wrong with the next
+            raise
+        yield from waiting.committed()
+
+
+class _Waiting:
+    """A batch that is trained and not committed yet, if there is one.
+
+    Args:
+        job: The job.
+        done: Is told of each batch once it is committed.
+    """
+
+    def __init__(self, job: Job, done: Callable[[Batch], None]):
+        self._job, self._done = job, done
+        self._batches: list[tuple[Batch, Trained, dict[str, Any]]] = []
+
+    def add(self, batch: Batch, trained: Trained, environment: dict[str, Any]) -> None:
+        """Takes note of a batch that is trained, in which environment."""
+        self._batches.append((batch, trained, environment))
+
+    def committed(self) -> Iterator[Committed]:
+        """Commits the batch to the job's folder, if it has one, and yields the event."""
+        while self._batches:
+            batch, trained, environment = self._batches.pop()
+            folder, digest, result = self._job.folder, self._job.plan.digest, trained.result()
+            if folder:
+                check_folder(self._job)
+                store.write_chunk(folder, digest, batch.name, result, environment)
+                store.remove_checkpoints(folder, digest, batch.name)
+            self._done(batch)
+            yield Committed(batch, result)
+
+    def close(self) -> None:
+        """Commits the batch, and nobody is told."""
+        for _ in self.committed():
+            pass
 
 
 def shorter(job: Job) -> Shorter:
@@ -80,18 +142,10 @@ def shorter(job: Job) -> Shorter:
     return Shorter(job.plan, job.folder, matching.bits_environment(devices.environment()))
 
 
-def one_batch(
-    job: Job, made: engine.Compiled, batch: Batch, before: Shorter, *, keep_state: bool = False
+def _one_batch(
+    job: Job, made: engine.Compiled, batch: Batch, before: Shorter, waiting: _Waiting, keep_state: bool
 ) -> Generator[Segment | Committed]:
-    """Yields the events of one batch of a job: trains it, from where it was left off, and commits it.
-
-    Args:
-        job: The job.
-        made: The compiled program of the batch's group.
-        batch: The batch.
-        before: What `shorter` gave; a checkpoint of the batch comes first.
-        keep_state: Whether its result carries the final states; in a folder small ones are always kept.
-    """
+    """Trains one batch of a job, from where it was left off; commits the one before as soon as the device is busy."""
     folder, digest = job.folder, job.plan.digest
     own = job.digests.get(made.group.name, {})
     environment = {**before.environment, "program": made.fingerprint, "data": own.get("data")}
@@ -103,26 +157,33 @@ def one_batch(
     keep_state = keep_state or (folder is not None and job.plan.keeps_states)
     begun = functools.partial(before.begun, batch.group, made.fingerprint)
     snapshot = checkpoints.read(folder, job.plan, made, batch, environment) if folder else None
-    event, written, unwritten = None, time.monotonic(), False
+    events = engine.train(job.plan, made, batch, snapshot=snapshot, begun=begun, keep_state=keep_state)
+    event, unwritten, written = None, None, time.monotonic()
     try:
-        for event in engine.train(job.plan, made, batch, snapshot=snapshot, begun=begun, keep_state=keep_state):
-            if isinstance(event, Result):
-                if folder:
-                    check_folder(job)
-                    store.write_chunk(folder, digest, batch.name, event, environment)
-                    store.remove_checkpoints(folder, digest, batch.name)
-                unwritten = False
-                yield Committed(batch, event)
-                continue
-            unwritten = True
-            if folder and time.monotonic() - written > CHECKPOINT_SECONDS:
-                checkpoints.write(folder, digest, event, environment)
-                written, unwritten = time.monotonic(), False
-            yield event
+        for event in events:
+            if isinstance(event, Dispatched):
+                yield from waiting.committed()
+            elif isinstance(event, Trained):
+                waiting.add(batch, event, environment)
+            else:
+                unwritten = event
+                if folder and time.monotonic() - written > CHECKPOINT_SECONDS:
+                    checkpoints.write(folder, digest, event, environment)
+                    unwritten, written = None, time.monotonic()
+                yield event._replace(snapshot=None)
     except GeneratorExit:
-        if folder and unwritten and isinstance(event, Segment):
-            checkpoints.write(folder, digest, event, environment)
+        if isinstance(event, Dispatched):
+            unwritten = _ended(events) or unwritten
+        if folder and unwritten:
+            checkpoints.write(folder, digest, unwritten, environment)
         raise
+
+
+def _ended(events: Iterator[Dispatched | Segment | Trained]) -> Segment | None:
+    """The segment that the device has been given, when it has ended; None where memory did not suffice."""
+    with contextlib.suppress(OutOfMemoryError):
+        return cast(Segment, next(events))
+    return None
 
 
 def check_folder(job: Job) -> None:

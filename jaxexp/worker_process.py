@@ -4,16 +4,21 @@ Pinned to one core before JAX is imported. Each line is one JSON document; what 
 error. It stops after a segment, with the batch in flight checkpointed, when its starter closes the pipe or is gone.
 """
 
+import contextlib
 import json
 import os
 import queue
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxexp import signals
+
+if TYPE_CHECKING:
+    from jaxexp.plans import Batch
 
 STOP = ""
 
@@ -58,33 +63,41 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
     except JaxexpError as problem:  # the file may have changed, or be gone, since its starter read it
         _say({"error": f"another process cannot join in: {problem}"})
         return
-    batches = {batch.name: batch for batch in plans.batches(job.plan)}
-    before = worker.shorter(job)
-    with engine.compiler(job.plan, job.lowered, ()) as program:
-        _say({"ready": os.getpid()})
-        while (name := asked.get()) != STOP and STOP not in asked.queue:
+    known = {batch.name: batch for batch in plans.batches(job.plan)}
+
+    def batches() -> Iterator["Batch | None"]:
+        while True:
+            if asked.empty():
+                yield None
+            if (name := asked.get()) == STOP or STOP in asked.queue:
+                return
             if store.chunk_path(folder, job.plan.digest, name).is_file():  # another process was here in the meantime
                 _say({"committed": name})
-                continue
-            try:
-                _train(worker.one_batch(job, program(batches[name].group), batches[name], before), name, asked)
-            except OutOfMemoryError as problem:
-                _say({"out_of_memory": str(problem)})
-            except JaxexpError as problem:
-                _say({"error": str(problem)})
+            else:
+                yield known[name]
+
+    with engine.compiler(job.plan, job.lowered, ()) as program:
+        _say({"ready": os.getpid()})
+        events = worker.train(job, program, batches(), lambda batch: None)
+        try:
+            with contextlib.closing(events):
+                for event in events:
+                    _tell(event)
+                    if STOP in asked.queue:
+                        break
+        except OutOfMemoryError as problem:
+            _say({"out_of_memory": str(problem)})
+        except JaxexpError as problem:
+            _say({"error": str(problem)})
 
 
-def _train(events: Any, name: str, asked: queue.Queue[str]) -> None:
-    """Trains and commits a batch, unless its starter says stop."""
-    for event in events:
-        if hasattr(event, "step"):
-            told = {field: getattr(event, field) for field in ("tile", "num_tiles", "step", "num_steps", "seconds")}
-            _say({"batch": name, **told})
-        else:
-            _say({"committed": name})
-        if STOP in asked.queue:
-            break
-    events.close()
+def _tell(event: Any) -> None:
+    """Says that a segment has ended or a batch is committed."""
+    if hasattr(event, "step"):
+        told = {field: getattr(event, field) for field in ("tile", "num_tiles", "step", "num_steps", "seconds")}
+        _say({"batch": event.batch.name, **told})
+    else:
+        _say({"committed": event.batch.name})
 
 
 def _say(document: dict[str, Any]) -> None:

@@ -128,6 +128,18 @@ def test_what_a_worker_had_committed_before_it_died_counts_as_trained_here(order
     crew.end()
 
 
+@pytest.mark.parametrize(("deaths", "ahead"), [({}, 2), ({"": 1}, 1)])
+def test_once_a_worker_has_died_none_has_a_batch_that_waits(order, tmp_path, deaths, ahead):
+    job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
+    crew, batches = launch._Crew(job, order, [0]), []
+    crew.deaths.update(deaths)
+    crew.hands = [SimpleNamespace(batches=batches, ready=True, ended=False, heard=list, give=batches.append)]
+    assert list(crew._events(0)) == []
+    assert batches == list(job.pending[:ahead])
+    crew.hands.clear()
+    crew.end()
+
+
 def test_afterwards_the_process_may_use_all_cores_again(order, tmp_path, monkeypatch, hired):
     before = os.sched_getaffinity(0)
     shared(order, tmp_path / "shared", monkeypatch)

@@ -144,9 +144,7 @@ class Trainer(NamedTuple):
         return [self._trained(plan, batch) for batch in plans.batches(plan)]
 
     def _trained(self, plan: plans.Plan, batch: plans.Batch) -> Result:
-        *_, last = engine.train(plan, self.made, batch, keep_state=True)
-        assert isinstance(last, Result)
-        return last
+        return engine.result(engine.train(plan, self.made, batch, keep_state=True))
 
 
 def trainer(name: str) -> Trainer:

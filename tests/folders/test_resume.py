@@ -1,5 +1,6 @@
 """A run folder after kill -9, a crash at any write, an extension: the same bits, and nothing done twice."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -109,8 +110,9 @@ def test_a_folder_is_read_while_it_is_being_written(tmp_path, study):
 
 def test_what_others_have_trained_meanwhile_is_not_counted_as_ones_own(tmp_path, study):
     job = jobs.prepare(study, tmp_path, tile=TILE)
-    others = (event for event in worker.work(jobs.prepare(study, tmp_path)) if isinstance(event, worker.Committed))
-    theirs = sum(event.batch.num_runs for event in itertools.islice(others, 3))
+    with contextlib.closing(worker.work(jobs.prepare(study, tmp_path))) as events:
+        others = (event for event in events if isinstance(event, worker.Committed))
+        theirs = sum(event.batch.num_runs for event in itertools.islice(others, 3))
     done = foreground.train(job, launch.Order("", False, [], None), 1, quiet=True)
     assert theirs > 0
     assert done.num_runs == job.plan.num_runs - theirs > 0
