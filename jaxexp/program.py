@@ -173,7 +173,7 @@ def blank(signature: Signature, shape: Shape) -> Progress:
     """Returns what the first call takes: zeros in place of the state, which it makes itself."""
     tile, leaves = shape.tile, []
     for leaf, owner in zip(jax.tree.leaves(signature.state), signature.owners, strict=True):
-        plain = jax.eval_shape(trees.key_to_integers, leaf)
+        plain = jax.eval_shape(trees.key_to_integers, leaf) if trees.is_key(leaf) else leaf
         leaves.append(np.zeros((shape.num_tiles, *_lanes(owner, tile), *plain.shape), plain.dtype))
     return Progress(leaves, np.full((shape.num_tiles, tile.seeds, tile.trials), NEVER, np.int32))
 
@@ -199,9 +199,9 @@ def _call(signature: Signature, shape: Shape) -> Callable[..., Any]:
 
     def train_tiles(progress: Progress, tiles: Tiles, data: Any, clock: Clock) -> tuple[Progress, Records]:
         def one_tile(index: Any, carry: tuple[Progress, Records]) -> tuple[Progress, Records]:
-            mine = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, 0, False), (carry[0], tiles))
+            mine = jax.tree.map(lambda leaf: _row(leaf, index), (carry[0], tiles))
             made = train_tile(*mine, data, clock)
-            return jax.tree.map(lambda all_, one: jax.lax.dynamic_update_index_in_dim(all_, one, index, 0), carry, made)
+            return jax.tree.map(lambda rows, row: _with_row(rows, row, index), carry, made)
 
         empty = Records(*[_empty(some, (shape.num_tiles,), shape) for some in names])
         return jax.lax.fori_loop(0, clock.num_tiles, one_tile, (progress, empty))
@@ -326,10 +326,26 @@ def _empty(names: Sequence[str], leading: tuple[int, ...], shape: Shape) -> dict
 
 
 def _write(records: dict[str, Any], metrics: dict[str, Any], slot: Any) -> dict[str, Any]:
-    return {
-        name: jax.lax.dynamic_update_index_in_dim(kept, metrics[name].astype(float), slot, 0)
-        for name, kept in records.items()
-    }
+    return {name: _with_row(kept, metrics[name].astype(float), slot) for name, kept in records.items()}
+
+
+def _row(array: Any, index: Any) -> Any:
+    """The row of an array at an index that is not negative: one operation, where JAX's own function has several."""
+    sizes = (1, *array.shape[1:])
+    return jax.lax.squeeze(
+        jax.lax.dynamic_slice(array, _first(array, index), sizes, allow_negative_indices=False), (0,)
+    )
+
+
+def _with_row(array: Any, row: Any, index: Any) -> Any:
+    """The array with another row at an index that is not negative."""
+    row = jax.lax.expand_dims(row, (0,))
+    return jax.lax.dynamic_update_slice(array, row, _first(array, index), allow_negative_indices=False)
+
+
+def _first(array: Any, index: Any) -> tuple[Any, ...]:
+    """Where the row of an array at an index begins."""
+    return index, *np.zeros(array.ndim - 1, index.dtype)
 
 
 def _mark(first_bad: Any, metrics: dict[str, Any], step: Any) -> Any:
