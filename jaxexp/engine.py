@@ -8,8 +8,8 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -37,7 +37,7 @@ class Segment(NamedTuple):
         num_tiles: How many it trained, one after the other.
         step: Steps that the runs of these tiles have done in all.
         num_steps: Steps that they did in this segment.
-        seconds: Wall time of the segment.
+        seconds: Wall time of the segment, or of what the caller did meanwhile where that took longer.
         snapshot: What `train` takes to go on from here; None where another has it: it holds on to the device's memory.
     """
 
@@ -55,13 +55,7 @@ class Segment(NamedTuple):
 
 
 class Dispatched(NamedTuple):
-    """A segment that the device has been given: while it trains, the caller may do something else.
-
-    Attributes:
-        batch: The batch in training.
-    """
-
-    batch: Batch
+    """A segment that the device has been given: while it trains, the caller may do something else."""
 
 
 class Trained(NamedTuple):
@@ -236,7 +230,7 @@ def train(
             began = time.perf_counter()
             with _memory_errors(made.shape):
                 progress, reported = made.call(progress, tiles, made.data, _clock(plan, count, step, stop))
-            yield Dispatched(batch)
+            yield Dispatched()
             with _memory_errors(made.shape):
                 records.append(_host_records(plan, reported, count, step, stop))
             seconds = time.perf_counter() - began
@@ -251,12 +245,6 @@ def train(
             break
         finished.append(last())
     yield Trained(lambda: joined([*finished, last()]))
-
-
-def result(events: Iterable[Dispatched | Segment | Trained]) -> Result:
-    """Returns the result of a batch, when all that `train` yields of it has happened."""
-    *_, last = events
-    return cast(Trained, last).result()
 
 
 def _next(

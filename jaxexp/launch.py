@@ -1,7 +1,7 @@
 """Spreads a job over pinned processes, one for each core, once it is long enough to pay for them.
 
 The calling process is one of them and trains as well; the others join when they are ready. A worker that dies is
-started again and its batch redone, three times at most.
+started again and its batches redone, three times at most.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Order(NamedTuple):
 
 
 class _Hand:
-    """A worker process, and the batches that it has: the one in training, and the next."""
+    """A worker process, and the batches that it has: the one in training, the next, and one not committed yet."""
 
     def __init__(self, order: Order, job: Job, core: int | None):
         devices.use_compile_cache()
@@ -103,7 +103,7 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
         if _estimate(job) > _SURELY_SECONDS:
             crew.hire()
         while crew.pending or crew.busy():
-            work = worker.work(job, crew.own_batches(), crew.queue.done)
+            work = worker.work(job, crew.own_batches(), crew.done)
             with contextlib.closing(work):
                 for event in work:
                     yield event
@@ -144,6 +144,7 @@ class _Crew:
         self.hands: list[_Hand] = []
         self.groups: dict[int, int] = {}
         self.deaths: dict[str, int] = {}
+        self.suspects: set[str] = set()
         self.selector = selectors.DefaultSelector()
         self.known = {batch.name: batch for batch in ordered}
 
@@ -157,10 +158,17 @@ class _Crew:
         while (batch := self._taken(_SELF)) is not None:
             yield batch
 
+    def done(self, batch: Batch) -> None:
+        """Takes note of a batch that is committed."""
+        self.suspects.discard(batch.name)
+        self.queue.done(batch)
+
     def done_elsewhere(self) -> Iterator[Committed]:
         """Yields the batches that processes of others have committed, as it turned out."""
         while self.queue.elsewhere:
-            yield Committed(self.queue.elsewhere.pop(), None, own=False)
+            batch = self.queue.elsewhere.pop()
+            self.suspects.discard(batch.name)
+            yield Committed(batch, None, own=False)
 
     def _taken(self, number: int) -> Batch | None:
         """Takes a free batch: of a group that the process has compiled, else of one that nobody has."""
@@ -210,7 +218,7 @@ class _Crew:
             elif "committed" in said:
                 batch = self.known[said["committed"]]
                 hand.batches.remove(batch)
-                self.queue.done(batch)
+                self.done(batch)
                 yield Committed(batch, None)
             hand.ready = True
         if hand.ended:
@@ -219,9 +227,9 @@ class _Crew:
             self.hands[number] = _Hand(self.order, self.job, hand.core)
             self.selector.register(self.hands[number].output, selectors.EVENT_READ, number)
         elif hand.ready:
-            # One more than is in training, but at the end, when others would wait for a batch in a queue; and once a
-            # worker has died none, so that it is known which batch it was and the one before is committed.
-            ahead = 2 if len(self.pending) > 2 * len(self.hands) and not self.deaths else 1
+            # One more than is in training, but at the end, when others would wait for a batch in a queue; and while one
+            # may have ended its worker none, so that it is known which and the one before is committed.
+            ahead = 2 if len(self.pending) > 2 * len(self.hands) and not self.suspects else 1
             while len(hand.batches) < ahead and (batch := self._taken(number)) is not None:
                 hand.give(batch)
 
@@ -244,6 +252,7 @@ class _Crew:
                 f"batch {named[0]} ended its worker {_MAX_DEATHS} times (exit {code}); what was committed is kept, run "
                 "with --workers 1 to see why"
             )
+        self.suspects.update(batch.name for batch in hand.batches)
         for batch in reversed(hand.batches):
             self.queue.back(batch)
 

@@ -64,7 +64,8 @@ def replay(folder: Path, trial: int, seed: int) -> Replay:
     (batch,) = plans.batches(plan)
     with engine.compiler(plan, lowered, [0]) as program:
         made = program(0)
-        result = engine.result(engine.train(plan, made, batch))
+        (trained,) = (event for event in engine.train(plan, made, batch) if isinstance(event, engine.Trained))
+        result = trained.result()
         bad = int(result.status_step[0])
         hunt = _Hunt(plan, made) if bad >= 0 else None
         metrics = hunt.metrics(bad) if hunt else []

@@ -49,8 +49,8 @@ def work(
 ) -> Generator[Segment | Committed]:
     """Yields a `Segment` after each segment and a `Committed` after each batch of a job.
 
-    A batch is committed while the device trains the next. Closing the generator commits what is trained, and
-    checkpoints the batch in flight.
+    A batch is committed while the device trains the next. Closing the generator commits a batch that waits for that,
+    and checkpoints the one in flight.
 
     Args:
         job: What `prepare` gave.
@@ -113,23 +113,24 @@ class _Waiting:
 
     def __init__(self, job: Job, done: Callable[[Batch], None]):
         self._job, self._done = job, done
-        self._batches: list[tuple[Batch, Trained, dict[str, Any]]] = []
+        self._last: tuple[Batch, Trained, dict[str, Any]] | None = None
 
     def add(self, batch: Batch, trained: Trained, environment: dict[str, Any]) -> None:
         """Takes note of a batch that is trained, in which environment."""
-        self._batches.append((batch, trained, environment))
+        self._last = batch, trained, environment
 
     def committed(self) -> Iterator[Committed]:
         """Commits the batch to the job's folder, if it has one, and yields the event."""
-        while self._batches:
-            batch, trained, environment = self._batches.pop()
-            folder, digest, result = self._job.folder, self._job.plan.digest, trained.result()
-            if folder:
-                check_folder(self._job)
-                store.write_chunk(folder, digest, batch.name, result, environment)
-                store.remove_checkpoints(folder, digest, batch.name)
-            self._done(batch)
-            yield Committed(batch, result)
+        if self._last is None:
+            return
+        (batch, trained, environment), self._last = self._last, None
+        folder, digest, result = self._job.folder, self._job.plan.digest, trained.result()
+        if folder:
+            check_folder(self._job)
+            store.write_chunk(folder, digest, batch.name, result, environment)
+            store.remove_checkpoints(folder, digest, batch.name)
+        self._done(batch)
+        yield Committed(batch, result)
 
     def close(self) -> None:
         """Commits the batch, and nobody is told."""
@@ -164,17 +165,20 @@ def _one_batch(
             if isinstance(event, Dispatched):
                 yield from waiting.committed()
             elif isinstance(event, Trained):
+                yield from waiting.committed()  # there is one where a checkpoint had all steps of this batch
                 waiting.add(batch, event, environment)
             else:
                 unwritten = event
                 if folder and time.monotonic() - written > CHECKPOINT_SECONDS:
+                    check_folder(job)
                     checkpoints.write(folder, digest, event, environment)
                     unwritten, written = None, time.monotonic()
                 yield event._replace(snapshot=None)
     except GeneratorExit:
         if isinstance(event, Dispatched):
-            unwritten = _ended(events) or unwritten
+            unwritten = _ended(events)
         if folder and unwritten:
+            check_folder(job)
             checkpoints.write(folder, digest, unwritten, environment)
         raise
 

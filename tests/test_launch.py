@@ -128,14 +128,18 @@ def test_what_a_worker_had_committed_before_it_died_counts_as_trained_here(order
     crew.end()
 
 
-@pytest.mark.parametrize(("deaths", "ahead"), [({}, 2), ({"": 1}, 1)])
-def test_once_a_worker_has_died_none_has_a_batch_that_waits(order, tmp_path, deaths, ahead):
+def test_while_a_dead_worker_s_batches_are_not_done_none_has_one_that_waits(order, tmp_path):
     job = jobs.prepare(catalog.load(order.path).study, tmp_path / "run", tile=Tile(1, 2))
     crew, batches = launch._Crew(job, order, [0]), []
-    crew.deaths.update(deaths)
+    dead = SimpleNamespace(batches=[crew.queue.take()], ready=True, close=lambda: None, output=io.BytesIO())
+    dead.process = SimpleNamespace(wait=lambda: -signal.SIGKILL)
+    assert list(crew._bury(dead)) == []
     crew.hands = [SimpleNamespace(batches=batches, ready=True, ended=False, heard=list, give=batches.append)]
     assert list(crew._events(0)) == []
-    assert batches == list(job.pending[:ahead])
+    assert batches == list(job.pending[:1]) == dead.batches
+    crew.done(batches.pop())
+    assert list(crew._events(0)) == []
+    assert batches == list(job.pending[1:3])
     crew.hands.clear()
     crew.end()
 

@@ -77,8 +77,12 @@ def _compiled(plan: plans.Plan) -> dict[int, engine.Compiled]:
 
 
 def _trained(plan: plans.Plan, made: dict[int, engine.Compiled]) -> list[Result]:
-    batches = plans.batches(plan)
-    return [engine.result(engine.train(plan, made[batch.group], batch, keep_state=True)) for batch in batches]
+    events = (
+        event
+        for batch in plans.batches(plan)
+        for event in engine.train(plan, made[batch.group], batch, keep_state=True)
+    )
+    return [event.result() for event in events if isinstance(event, engine.Trained)]
 
 
 def _check(plan: plans.Plan, results: list[Result], tolerance: float) -> None:

@@ -144,7 +144,9 @@ class Trainer(NamedTuple):
         return [self._trained(plan, batch) for batch in plans.batches(plan)]
 
     def _trained(self, plan: plans.Plan, batch: plans.Batch) -> Result:
-        return engine.result(engine.train(plan, self.made, batch, keep_state=True))
+        *_, last = engine.train(plan, self.made, batch, keep_state=True)
+        assert isinstance(last, engine.Trained)
+        return last.result()
 
 
 def trainer(name: str) -> Trainer:

@@ -45,6 +45,10 @@ def happened(monkeypatch):
     return found
 
 
+def name_of(job, batch):
+    return store.chunk_path(job.folder, job.plan.digest, batch.name).name
+
+
 def of_group(job, group):
     return [batch for batch in job.pending if batch.group == group]
 
@@ -84,7 +88,7 @@ def test_a_segment_that_was_given_to_the_device_is_kept_where_the_work_is_stoppe
     events = worker.train(job, programs, of_group(job, 0), lambda batch: None)
     first = next(event for event in events if isinstance(event, Committed))
     events.close()
-    assert list(chunks(job.folder)) == [store.chunk_path(job.folder, job.plan.digest, first.batch.name).name]
+    assert list(chunks(job.folder)) == [name_of(job, first.batch)]
     (checkpoint,) = (job.folder / "checkpoints").iterdir()
     assert checkpoint.name.startswith(of_group(job, 0)[1].name)
     finish(study, job.folder)
@@ -92,13 +96,33 @@ def test_a_segment_that_was_given_to_the_device_is_kept_where_the_work_is_stoppe
     assert chunks(job.folder) == chunks(tmp_path / "whole")
 
 
-def test_what_is_trained_is_committed_where_the_work_is_stopped(job, programs):
+def test_what_is_trained_is_committed_where_the_next_cannot_be_given_to_the_device(job, programs, monkeypatch):
     events = worker.train(job, programs, of_group(job, 0), lambda batch: None)
-    assert [type(next(events)) for _ in range(3)] == [engine.Segment, Committed, engine.Segment]
-    with contextlib.closing(events):
-        assert len(chunks(job.folder)) == 1
-        assert type(next(events)) is Committed
-    assert len(chunks(job.folder)) == 2
+    assert type(next(events)) is engine.Segment
+
+    def broken(*arguments):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(engine, "_clock", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        next(events)
+    assert list(chunks(job.folder)) == [name_of(job, of_group(job, 0)[0])]
+
+
+def test_batches_whose_checkpoints_have_all_steps_are_committed_one_by_one(job, programs, tmp_path, study, happened):
+    batches, done = of_group(job, 0), []
+    for batch in batches:
+        with contextlib.closing(worker.train(job, programs, [batch], lambda batch: None)) as events:
+            assert next(events).step == study.num_steps
+    assert not chunks(job.folder)
+    assert len(list((job.folder / "checkpoints").iterdir())) == len(batches)
+    happened.clear()
+    events = list(worker.train(job, programs, batches, done.append))
+    assert [event.batch for event in events] == done == batches
+    assert happened == ["commit"] * len(batches)
+    finish(study, job.folder)
+    finish(study, tmp_path / "whole")
+    assert chunks(job.folder) == chunks(tmp_path / "whole")
 
 
 def test_memory_that_the_next_lacks_does_not_cost_the_one_before(job, programs):
@@ -122,6 +146,17 @@ def test_a_folder_in_another_s_place_gets_no_checkpoint(job, programs):
     with pytest.raises(StoreError, match="was moved or started over meanwhile"):
         list(events)
     assert not job.folder.exists()
+
+
+def test_nor_where_the_work_is_stopped(job, programs, study):
+    programs(0).tile_steps = 5
+    events = worker.train(job, programs, of_group(job, 0), lambda batch: None)
+    next(events)
+    job.folder.rename(job.folder.with_name("moved"))
+    jobs.prepare(study, job.folder, tile=TILE)
+    with pytest.raises(StoreError, match="was moved or started over meanwhile"):
+        events.close()
+    assert not list((job.folder / "checkpoints").iterdir())
 
 
 def test_events_do_not_hold_on_to_the_device_s_memory(job, programs):
