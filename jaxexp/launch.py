@@ -240,7 +240,7 @@ class _Crew:
         hand.output.close()
         for batch in filter(self.queue.committed, list(hand.batches)):
             hand.batches.remove(batch)
-            self.queue.done(batch)
+            self.done(batch)
             yield Committed(batch, None)
         named = [batch.name for batch in hand.batches[:1]]
         for name in ("", *named) if hand.ready else ("", _STARTING):

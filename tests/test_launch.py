@@ -121,9 +121,11 @@ def test_what_a_worker_had_committed_before_it_died_counts_as_trained_here(order
     batches = [crew.queue.take(), crew.queue.take()]
     for _ in worker.work(job, batches[:1]):
         pass
+    crew.suspects.update(batch.name for batch in batches)  # of a death before
     dead = SimpleNamespace(batches=list(batches), ready=True, close=lambda: None, output=io.BytesIO())
     dead.process = SimpleNamespace(wait=lambda: -signal.SIGKILL)
     assert list(crew._bury(dead)) == [Committed(batches[0], None, own=True)]
+    assert crew.suspects == {batches[1].name}
     assert crew.pending == [batch for batch in job.pending if batch is not batches[0]]
     crew.end()
 
