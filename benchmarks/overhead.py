@@ -170,9 +170,9 @@ def stored(job: "Job", made: "Compiled") -> None:
     from jaxexp import claims, worker
 
     with contextlib.closing(claims.Queue(job.folder, job.plan.digest, job.pending)) as queue:
-        batches = iter(queue.take, None)
-        for _ in worker.train(job, lambda group: made, batches, queue.done):
-            pass
+        for event in worker.train(job, lambda group: made, iter(queue.take, None)):
+            if isinstance(event, worker.Committed):
+                queue.done(event.batch)
 
 
 def _seconds(train: Callable[[], Any]) -> tuple[float, float]:

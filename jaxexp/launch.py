@@ -103,9 +103,11 @@ def spread(job: Job, order: Order, num_workers: int) -> Generator[Segment | Comm
         if _estimate(job) > _SURELY_SECONDS:
             crew.hire()
         while crew.pending or crew.busy():
-            work = worker.work(job, crew.own_batches(), crew.done)
+            work = worker.work(job, crew.own_batches())
             with contextlib.closing(work):
                 for event in work:
+                    if isinstance(event, Committed):
+                        crew.done(event.batch)
                     yield event
                     yield from crew.heard(0)
                     if began and isinstance(event, Segment):  # not the first, in whose time the program was compiled

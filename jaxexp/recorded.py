@@ -29,16 +29,28 @@ def order(folder: Path, seeds: int | None = None, words: Sequence[str] = ()) -> 
 
     Raises:
         StudyError: If its experiment cannot be found.
+        StoreError: If there are fewer seeds.
     """
     record = store.record(folder)
     path = str(_path(folder, record))
     full, samples = bool(record.get("full")), record.get("samples")
     said = _merged(record.get("words") or (), words)
     if seeds is not None:
-        first = studies.seeds(overrides.chosen(catalog.load(path), full, said, samples))[:seeds]
+        every = studies.seeds(overrides.chosen(catalog.load(path), full, said, samples))
+        _check_seeds(folder, seeds, len(every))
+        first = every[:seeds]
         # A single number would mean how many.
         said = _merged(said, [f"seeds={','.join(map(str, first))}" if len(first) > 1 else f"seeds=0:{first[0] + 1}"])
     return Order(path, full, said, samples)
+
+
+def _check_seeds(folder: Path, wanted: int, there: int) -> None:
+    """Checks that there are as many seeds as are wanted."""
+    if wanted > there:
+        raise StoreError(
+            f"{folder} has {there} seeds, of which {wanted} are wanted: leave --seeds out for all, or train more first "
+            f"by `jaxexp run`, e.g. with seeds={wanted}"
+        )
 
 
 def _path(folder: Path, record: Mapping[str, Any]) -> Path:
@@ -117,12 +129,14 @@ def asked(folder: Path, seeds: int | None = None, words: Sequence[str] = ()) -> 
 
     Raises:
         StudyError: If its experiment cannot be found or loaded.
-        StoreError: If the experiment has other hyperparameters now.
+        StoreError: If the experiment has other hyperparameters now; if no plan has so many seeds.
     """
     known = store.plans(folder)
     if not known:
         wanted = order(folder, seeds, words)
         return [Asked(_chosen(wanted), wanted, None)]
+    if seeds is not None:
+        _check_seeds(folder, seeds, max(len(stored.seeds) for stored in known))
     return [_asked(folder, stored, seeds, words) for stored in known]
 
 

@@ -43,7 +43,6 @@ class Committed(NamedTuple):
 def work(
     job: Job,
     batches: Iterable[Batch | None] | None = None,
-    done: Callable[[Batch], None] = lambda batch: None,
     *,
     keep_state: bool = False,
 ) -> Generator[Segment | Committed]:
@@ -56,7 +55,6 @@ def work(
         job: What `prepare` gave.
         batches: Those to train, taken when the one before is trained; all pending ones, group by group, where None.
             A None among them says that the next may be long in coming.
-        done: Is told of each of these batches once it is committed.
         keep_state: Whether results carry the final states; in a folder small ones are always kept.
     """
     devices.use_compile_cache()
@@ -64,10 +62,15 @@ def work(
     needed = list(dict.fromkeys(batch.group for batch in ordered))
     with contextlib.ExitStack() as stack:
         program = stack.enter_context(engine.compiler(job.plan, job.lowered, needed))
-        if batches is None:
-            queue = stack.enter_context(contextlib.closing(claims.Queue(job.folder, job.plan.digest, ordered)))
-            batches, done = _own(queue), queue.done
-        yield from train(job, program, batches, done, keep_state=keep_state)
+        if batches is not None:
+            yield from train(job, program, batches, keep_state=keep_state)
+            return
+        queue = stack.enter_context(contextlib.closing(claims.Queue(job.folder, job.plan.digest, ordered)))
+        events = stack.enter_context(contextlib.closing(train(job, program, _own(queue), keep_state=keep_state)))
+        for event in events:
+            if isinstance(event, Committed):
+                queue.done(event.batch)
+            yield event
 
 
 def _own(queue: claims.Queue) -> Iterator[Batch | None]:
@@ -83,12 +86,11 @@ def train(
     job: Job,
     program: Callable[[int], engine.Compiled],
     batches: Iterable[Batch | None],
-    done: Callable[[Batch], None],
     *,
     keep_state: bool = False,
 ) -> Generator[Segment | Committed]:
     """Does what `work` does, with programs by group that the caller has."""
-    before, waiting, group = shorter(job), _Waiting(job, done), None
+    before, waiting, group = shorter(job), _Waiting(job), None
     with contextlib.closing(waiting):
         try:
             for batch in batches:
@@ -104,15 +106,10 @@ def train(
 
 
 class _Waiting:
-    """A batch that is trained and not committed yet, if there is one.
+    """A batch of a job that is trained and not committed yet, if there is one."""
 
-    Args:
-        job: The job.
-        done: Is told of each batch once it is committed.
-    """
-
-    def __init__(self, job: Job, done: Callable[[Batch], None]):
-        self._job, self._done = job, done
+    def __init__(self, job: Job):
+        self._job = job
         self._last: tuple[Batch, Trained, dict[str, Any]] | None = None
 
     def add(self, batch: Batch, trained: Trained, environment: dict[str, Any]) -> None:
@@ -129,7 +126,6 @@ class _Waiting:
             check_folder(self._job)
             store.write_chunk(folder, digest, batch.name, result, environment)
             store.remove_checkpoints(folder, digest, batch.name)
-        self._done(batch)
         yield Committed(batch, result)
 
     def close(self) -> None:

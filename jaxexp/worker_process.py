@@ -78,7 +78,7 @@ def _serve(order: dict[str, Any], asked: queue.Queue[str]) -> None:
 
     with engine.compiler(job.plan, job.lowered, ()) as program:
         _say({"ready": os.getpid()})
-        events = worker.train(job, program, batches(), lambda batch: None)
+        events = worker.train(job, program, batches())
         try:
             with contextlib.closing(events):
                 for event in events:

@@ -40,6 +40,7 @@ def doctor(
         from jaxexp import devices, display, upkeep
 
         devices.check()
+        devices.check_settings()
         about = upkeep.machine()
         if name is not None:
             folder = catalog.run_folder(name, out, label)

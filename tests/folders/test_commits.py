@@ -54,11 +54,10 @@ def of_group(job, group):
 
 
 def test_a_batch_is_committed_while_the_device_trains_the_next(job, programs, happened):
-    done = []
-    events = list(worker.train(job, programs, of_group(job, 0)[:3], done.append))
+    events = list(worker.train(job, programs, of_group(job, 0)[:3]))
     assert happened == ["give", "wait", "give", "commit", "wait", "give", "commit", "wait", "commit"]
     committed = [event for event in events if isinstance(event, Committed)]
-    assert [event.batch for event in committed] == done == of_group(job, 0)[:3]
+    assert [event.batch for event in committed] == of_group(job, 0)[:3]
     assert [type(event) for event in events][:3] == [engine.Segment, Committed, engine.Segment]
 
 
@@ -68,7 +67,7 @@ def test_it_is_committed_before_a_program_is_compiled(job, programs, happened):
         return programs(group)
 
     batches = [of_group(job, 0)[0], of_group(job, 1)[0]]
-    list(worker.train(job, program, batches, lambda batch: None))
+    list(worker.train(job, program, batches))
     assert happened == [*("program", "give", "wait", "commit"), *("program", "give", "wait", "commit")]
 
 
@@ -79,13 +78,13 @@ def test_it_is_committed_before_another_is_waited_for(job, programs, happened):
         happened.append("look")
         yield of_group(job, 0)[1]
 
-    list(worker.train(job, programs, batches(), lambda batch: None))
+    list(worker.train(job, programs, batches()))
     assert happened == ["give", "wait", "commit", "look", "give", "wait", "commit"]
 
 
 def test_a_segment_that_was_given_to_the_device_is_kept_where_the_work_is_stopped(job, programs, tmp_path, study):
     programs(0).tile_steps = 20 // 4
-    events = worker.train(job, programs, of_group(job, 0), lambda batch: None)
+    events = worker.train(job, programs, of_group(job, 0))
     first = next(event for event in events if isinstance(event, Committed))
     events.close()
     assert list(chunks(job.folder)) == [name_of(job, first.batch)]
@@ -97,7 +96,7 @@ def test_a_segment_that_was_given_to_the_device_is_kept_where_the_work_is_stoppe
 
 
 def test_what_is_trained_is_committed_where_the_next_cannot_be_given_to_the_device(job, programs, monkeypatch):
-    events = worker.train(job, programs, of_group(job, 0), lambda batch: None)
+    events = worker.train(job, programs, of_group(job, 0))
     assert type(next(events)) is engine.Segment
 
     def broken(*arguments):
@@ -110,15 +109,15 @@ def test_what_is_trained_is_committed_where_the_next_cannot_be_given_to_the_devi
 
 
 def test_batches_whose_checkpoints_have_all_steps_are_committed_one_by_one(job, programs, tmp_path, study, happened):
-    batches, done = of_group(job, 0), []
+    batches = of_group(job, 0)
     for batch in batches:
-        with contextlib.closing(worker.train(job, programs, [batch], lambda batch: None)) as events:
+        with contextlib.closing(worker.train(job, programs, [batch])) as events:
             assert next(events).step == study.num_steps
     assert not chunks(job.folder)
     assert len(list((job.folder / "checkpoints").iterdir())) == len(batches)
     happened.clear()
-    events = list(worker.train(job, programs, batches, done.append))
-    assert [event.batch for event in events] == done == batches
+    events = list(worker.train(job, programs, batches))
+    assert [event.batch for event in events] == batches
     assert happened == ["commit"] * len(batches)
     finish(study, job.folder)
     finish(study, tmp_path / "whole")
@@ -134,13 +133,13 @@ def test_memory_that_the_next_lacks_does_not_cost_the_one_before(job, programs):
         return made
 
     with pytest.raises(OutOfMemoryError):
-        events.extend(worker.train(job, program, of_group(job, 0), lambda batch: None))
+        events.extend(worker.train(job, program, of_group(job, 0)))
     assert [type(event) for event in events] == [engine.Segment, Committed]
     assert len(chunks(job.folder)) == 1
 
 
 def test_a_folder_in_another_s_place_gets_no_checkpoint(job, programs):
-    events = worker.train(job, programs, of_group(job, 0), lambda batch: None)
+    events = worker.train(job, programs, of_group(job, 0))
     next(events)
     job.folder.rename(job.folder.with_name("moved"))
     with pytest.raises(StoreError, match="was moved or started over meanwhile"):
@@ -150,7 +149,7 @@ def test_a_folder_in_another_s_place_gets_no_checkpoint(job, programs):
 
 def test_nor_where_the_work_is_stopped(job, programs, study):
     programs(0).tile_steps = 5
-    events = worker.train(job, programs, of_group(job, 0), lambda batch: None)
+    events = worker.train(job, programs, of_group(job, 0))
     next(events)
     job.folder.rename(job.folder.with_name("moved"))
     jobs.prepare(study, job.folder, tile=TILE)
@@ -160,5 +159,5 @@ def test_nor_where_the_work_is_stopped(job, programs, study):
 
 
 def test_events_do_not_hold_on_to_the_device_s_memory(job, programs):
-    events = worker.train(job, programs, of_group(job, 0)[:1], lambda batch: None)
+    events = worker.train(job, programs, of_group(job, 0)[:1])
     assert next(events).snapshot is None
