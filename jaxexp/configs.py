@@ -134,8 +134,20 @@ def fields(config_or_type: Any) -> dict[str, Field]:
 
 def _field(field: dataclasses.Field, hint: Any) -> Field:
     wish = field.metadata.get(_KEY, _Wish(dynamic=hint is float))
-    choices = get_args(hint) if get_origin(hint) is Literal else wish.choices
+    choices = wish.choices if _literal(hint) is None else _literal(hint)
     return Field(field.name, hint, wish.dynamic, wish.minimum, wish.maximum, choices)
+
+
+def _literal(hint: Any) -> tuple[Any, ...] | None:
+    """The values of a `Literal`, with None where that is allowed beside it; None where a hint allows more."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    if hint is type(None):
+        return (None,)
+    if get_origin(hint) not in (Union, types.UnionType):
+        return None
+    parts = [_literal(kind) for kind in get_args(hint)]
+    return None if None in parts else tuple(value for part in parts for value in part or ())
 
 
 def check_name(known: Mapping[str, Field], name: str, where: str) -> Field:
@@ -168,8 +180,12 @@ def check_value(field: Field, value: Any) -> Any:
         raise ConfigError(f"{field.name}={value!r} is not one of its choices{near}; {field.name} takes {_takes(field)}")
     if isinstance(plain, float) and not math.isfinite(plain):
         raise ConfigError(f"{field.name}={value!r} is not finite: {field.name} takes {_takes(field)}")
-    if isinstance(plain, float) and abs(plain) > _LARGEST and field.dynamic and not jax.config.values["jax_enable_x64"]:
+    wide = jax.config.values["jax_enable_x64"]
+    if isinstance(plain, float) and abs(plain) > _LARGEST and field.dynamic and not wide:
         raise ConfigError(f"{field.name}={value!r} is infinite as a float32: {field.name} takes {_takes(field)}")
+    bits = 64 if wide else 32
+    if isinstance(plain, int) and field.dynamic and not -(2 ** (bits - 1)) <= plain < 2 ** (bits - 1):
+        raise ConfigError(f"{field.name}={value!r} is no int{bits}: give a smaller number, or make it static")
     if isinstance(value, str) and any(unicodedata.category(letter) in _UNSEEN for letter in value):
         raise ConfigError(f"{field.name}={value!r} has a character that no table can show: leave it out")
     low, high = field.minimum, field.maximum
@@ -178,14 +194,16 @@ def check_value(field: Field, value: Any) -> Any:
     return plain
 
 
-def check(config: Any) -> None:
-    """Checks every value of a config against its field.
+def checked(config: Any) -> Any:
+    """Returns a config with every value as its field keeps it: 0 becomes 0.0 where a float is declared.
 
     Raises:
         ConfigError: If a value has the wrong type, is out of range or is not among the choices.
     """
-    for field in fields(config).values():
-        check_value(field, getattr(config, field.name))
+    known = fields(config).values()
+    return dataclasses.replace(
+        config, **{field.name: check_value(field, getattr(config, field.name)) for field in known}
+    )
 
 
 def plain(value: Any) -> Any:
@@ -220,7 +238,8 @@ def text_of(value: Any) -> str:
         >>> text_of("relu"), text_of((8, 8))
         ('relu', '[8, 8]')
     """
-    return value if isinstance(value, str) else json.dumps(plain(value))
+    made = plain(value)
+    return made if isinstance(made, str) else json.dumps(made)
 
 
 def parse_value(field: Field, text: str) -> Any:
@@ -233,24 +252,25 @@ def parse_value(field: Field, text: str) -> Any:
         >>> parse_value(Field("hidden", int, False), "32")
         32
     """
-    for kind in _alternatives(field.type):
+    for kind in alternatives(field.type):
         try:
             return check_value(field, _parse(kind, text))
         except (ValueError, KeyError) as problem:
             if isinstance(problem, ConfigError):
                 raise
-    raise ConfigError(f"{field.name}={text} cannot be read: {field.name} takes {_takes(field)}")
+    near = f"{suggestion(text, map(str, field.choices))};" if field.choices else ":"
+    raise ConfigError(f"{field.name}={text} cannot be read{near} {field.name} takes {_takes(field)}")
 
 
 def _parse(kind: Any, text: str) -> Any:
     if get_origin(kind) is Literal:
-        return next((choice for choice in get_args(kind) if str(choice) == text), text)
+        return {str(choice): choice for choice in get_args(kind)}[text]
     if kind in (type(None), None):
         return {"none": None, "null": None}[text.lower()]
     if kind is bool:
         return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind[text]
+        return {name: member for member in kind for name in (text_of(member), member.name)}[text]
     if kind is float or kind is int:
         return kind(text)
     if kind is str:
@@ -258,7 +278,8 @@ def _parse(kind: Any, text: str) -> Any:
     raise ValueError(text)
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """Returns the types of a union, `str` last; of another hint, itself."""
     if get_origin(hint) in (Union, types.UnionType):
         return tuple(sorted(get_args(hint), key=lambda kind: kind is str))
     return (hint,)
@@ -268,7 +289,7 @@ def _is_a(value: Any, hint: Any) -> bool:
     if hint is Any:
         return True
     if get_origin(hint) in (Union, types.UnionType):
-        return any(_is_a(value, kind) for kind in get_args(hint))
+        return any(_is_a(value, kind) and value in (_literal(kind) or (value,)) for kind in get_args(hint))
     if get_origin(hint) is Literal:
         return isinstance(value, tuple({type(choice) for choice in get_args(hint)}))
     if hint is int:

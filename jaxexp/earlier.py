@@ -44,10 +44,11 @@ def study_of(study: Study, stored: StoredPlan, rows: Sequence[int] | None = None
         ConfigError: If a stored value does not fit its field any more.
     """
     known = configs.fields(study.config)
-    base = {name: _value(known[name], found) for name, found in stored.trials.base.items() if name in known}
+    now = {name: getattr(study.config, name) for name in known}
+    base = {name: _value(known[name], found, now[name]) for name, found in stored.trials.base.items() if name in known}
     columns = {name: column for name, column in stored.trials.columns.items() if name in known}
     trials = [
-        {name: _value(known[name], column[row]) for name, column in columns.items()}
+        {name: _value(known[name], column[row], now[name]) for name, column in columns.items()}
         for row in (range(len(stored.trials)) if rows is None else rows)
     ]
     num_steps, evaluate_every, log_every = stored.steps
@@ -61,11 +62,14 @@ def study_of(study: Study, stored: StoredPlan, rows: Sequence[int] | None = None
     )
 
 
-def _value(field: configs.Field, found: Any) -> Any:
-    """A field's value of what a stored table has of it: a number, or text."""
+def _value(field: configs.Field, found: Any, now: Any) -> Any:
+    """A field's value of what a stored table has of it: a number, or text. `now` is the base config's value."""
     plain = found.item() if isinstance(found, np.generic) else found
-    if (get_origin(field.type) or field.type) is tuple:  # JSON has lists, and a column keeps text
-        return _tuples(json.loads(plain) if isinstance(plain, str) else plain)
+    if isinstance(plain, str) and plain == configs.text_of(now):  # of a function nothing else is kept
+        return now
+    listed = isinstance(plain, list) or (isinstance(plain, str) and plain.startswith("["))
+    if listed and any((get_origin(kind) or kind) is tuple for kind in configs.alternatives(field.type)):
+        return _tuples(json.loads(plain) if isinstance(plain, str) else plain)  # JSON has lists, a column keeps text
     return plain if type(plain) is field.type else configs.parse_value(field, configs.text_of(plain))
 
 

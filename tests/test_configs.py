@@ -171,11 +171,70 @@ def test_values_that_do_not_fit_are_refused_with_what_the_field_takes(name, valu
     with pytest.raises(ConfigError, match=message):
         configs.check_value(FIELDS[name], value)
     with pytest.raises(ConfigError, match=f"{name}="):
-        configs.check(Config(**{name: value}))
+        configs.checked(Config(**{name: value}))
 
 
 def test_the_defaults_fit():
-    configs.check(Config())
+    configs.checked(Config())
+
+
+def test_values_are_kept_as_their_fields_declare_them():
+    made = configs.checked(Config(learning_rate=1, hidden=np.int64(4), nesterov=np.bool_(True)))
+    assert [type(made.learning_rate), type(made.hidden), type(made.nesterov)] == [float, int, bool]
+    assert made == Config(learning_rate=1.0, hidden=4, nesterov=True)
+
+
+@jx.config
+class _Mixed:
+    rate: float = 1.0
+    decay: float = 0
+    optimizer: Literal["adam", "sgd"] | None = None
+    depth: Literal["auto"] | int = "auto"
+    norm: Norm = Norm.BATCH
+
+
+MIXED = configs.fields(_Mixed)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "decays"),
+    [
+        (jx.cases({"rate": 2.0}, {"decay": 0.5}, {"decay": 0.7}), [0.0, 0.5, 0.7]),
+        (jx.grid(rate=(2.0,)) + jx.grid(decay=(0.25, 0.5)), [0.0, 0.25, 0.5]),
+    ],
+)
+def test_an_integer_default_of_a_float_makes_no_integer_of_what_is_swept(sweep, decays):
+    experiment = jx.from_train(lambda key, config: {"half": config.decay / 2})
+    found = jx.run(jx.Study(experiment=experiment, config=_Mixed(), sweep=sweep))
+    np.testing.assert_array_equal(found.half.values.ravel(), np.float32(decays) / 2)
+    assert found.decay.values.tolist() == decays
+    assert jx.trial(found, _Mixed(rate=2.0)).half.values.ravel().tolist() == [0.0]
+
+
+def test_a_literal_beside_none_or_numbers_takes_no_other_text():
+    assert [configs.parse_value(MIXED["optimizer"], text) for text in ("sgd", "none")] == ["sgd", None]
+    assert [configs.parse_value(MIXED["depth"], text) for text in ("auto", "3")] == ["auto", 3]
+    for name in ("optimizer", "depth"):
+        with pytest.raises(ConfigError, match=f"{name}=adamm cannot be read"):
+            configs.parse_value(MIXED[name], "adamm")
+        with pytest.raises(ConfigError, match=f"{name}='adamm' is"):
+            configs.check_value(MIXED[name], "adamm")
+    with pytest.raises(ConfigError, match=r"did you mean 'adam'.; optimizer takes one of adam, sgd, None"):
+        configs.parse_value(MIXED["optimizer"], "adamm")
+
+
+def test_texts_of_static_values_are_read_back():
+    for value in Norm:
+        for text in (configs.text_of(value), value.name, str(value)):
+            assert configs.parse_value(MIXED["norm"], text) is value
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1])
+def test_an_integer_that_would_wrap_in_a_program_is_refused(value):
+    with pytest.raises(ConfigError, match=r"scale=.* is no int32: give a smaller number"):
+        configs.check_value(FIELDS["scale"], value)
+    assert configs.check_value(FIELDS["hidden"], value) == value
+    assert configs.check_value(FIELDS["scale"], 2**31 - 1) == 2**31 - 1
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():

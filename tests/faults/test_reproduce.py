@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import jaxexp as jx
-from jaxexp import catalog, files, jobs, quantities, report, reproduce, store, worker
+from jaxexp import catalog, files, jobs, quantities, replay, report, reproduce, store, worker
 from jaxexp import recorded as recorded_orders
+from jaxexp.cli import app
 from jaxexp.errors import MismatchError, StoreError, StudyError
 from jaxexp.plans import Tile
 from jaxexp.reproduce import DIFFERENT, IDENTICAL, WITHIN
@@ -375,3 +377,46 @@ def test_where_chunks_come_from_several_machines_it_is_said(recorded, tmp_path):
     found = again(recorded, tmp_path / "again")
     assert (found.verdict, found.warnings) == (IDENTICAL, [])
     assert "1 of them" in found.changed[0]
+
+
+NAMED = """
+import enum, jax
+from collections.abc import Callable
+import jaxexp as jx
+
+class Norm(enum.Enum):
+    BATCH = 1
+    LAYER = 2
+
+@jx.config
+class Config:
+    x: float = 1.0
+    norm: Norm = Norm.BATCH
+    activation: Callable = jax.numpy.tanh
+    sizes: tuple[int, ...] | None = (8, 8)
+
+def train(key, config):
+    return {"m": config.activation(config.x) * config.norm.value * len(config.sizes or ())}
+
+study = jx.Study(experiment=jx.from_train(train), config=Config(), sweep=jx.grid(x=(1.0, 2.0)), seeds=2)
+"""
+
+
+def test_an_enum_a_function_and_an_optional_tuple_are_known_again(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "named.py").write_text(NAMED)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results" / "named" / "default"
+    for words in ([], ["norm=LAYER"], ["norm=BATCH,LAYER", "x=3"]):
+        assert CliRunner().invoke(app, ["run", "named", *words]).exit_code == 0
+    assert replay.replay(folder, 0, 1).differing == []
+    found = again(folder, tmp_path / "again")
+    assert (found.verdict, found.num_runs, found.not_judged) == (IDENTICAL, 12, [])
+
+
+def test_more_seeds_than_a_folder_has_are_refused(recorded):
+    with pytest.raises(StoreError, match="has 5 seeds, of which 6 are wanted: leave --seeds out for all"):
+        recorded_orders.asked(recorded, 6)
+    shutil.rmtree(recorded / "plans")  # as of a reference
+    with pytest.raises(StoreError, match="has 5 seeds, of which 6 are wanted"):
+        recorded_orders.asked(recorded, 6)
