@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxexp import devices
+from jaxexp import devices, trees
 from jaxexp import program as programs
 from jaxexp import study as studies
 from jaxexp.errors import OutOfMemoryError
@@ -135,25 +135,27 @@ def compiler(plan: Plan, lowered: Mapping[int, Lowered], needed: Sequence[int]) 
         lowered: Programs that are lowered already; the others are when they are asked for.
         needed: Groups, in the order in which they are likely to be asked for.
     """
-    made: dict[int, Compiled] = {}
-    on_device: dict[int, Any] = {}
+    made: dict[int, Compiled] = {}  # of the groups whose data are on the device, which are the same
     with concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="jaxexp-compile") as pool:
-        waiting: dict[int, concurrent.futures.Future] = {}
+        calls: dict[int, concurrent.futures.Future] = {}
 
         def program(index: int) -> Compiled:
             if index in made:
                 return made[index]
             group = plan.groups[index]
-            if id(group.data) not in on_device:  # groups with equal data share one copy
-                on_device[id(group.data)] = jax.device_put(group.data)
+            there = next((one for one in made.values() if one.group.data is group.data), None)
+            if there is None:
+                made.clear()
+            data = there.data if there else jax.device_put(group.data)
             given = lowered[index] if index in lowered else lower(plan, index)
             with _memory_errors(given.shape):
-                ahead = waiting.get(index)
-                call = given.compile() if ahead is None or ahead.cancel() else ahead.result()
-                made[index] = ready(group, given, call, on_device[id(group.data)])
-            following = [other for other in needed if other in lowered and other not in made and other not in waiting]
+                if index not in calls or calls[index].cancel():
+                    calls[index] = concurrent.futures.Future()
+                    calls[index].set_result(given.compile())
+                made[index] = ready(group, given, calls[index].result(), data)
+            following = [other for other in needed if other in lowered and other not in calls]
             for other in following[:1]:
-                waiting[other] = pool.submit(lowered[other].compile)
+                calls[other] = pool.submit(lowered[other].compile)
             return made[index]
 
         try:
@@ -168,12 +170,12 @@ def ready(group: Group, lowered: Lowered, call: Any, data: Any) -> Compiled:
     Raises:
         OutOfMemoryError: If it needs more memory than the device has left.
     """
-    shape, needed, there = lowered.shape, num_bytes(call), devices.available_bytes()
+    shape, there = lowered.shape, devices.available_bytes()
+    needed = num_bytes(call) - trees.num_bytes(data)  # which are on the device already
     if needed > there:
         raise OutOfMemoryError(_too_large(shape, f"needs {needed / 2**20:,.0f} MiB of {there / 2**20:,.0f} MiB"))
-    return Compiled(
-        group, shape, lowered.fingerprint, call, data, jax.device_put(programs.blank(group.signature, shape))
-    )
+    blank = jax.device_put(programs.blank(group.signature, shape))
+    return Compiled(group, shape, lowered.fingerprint, call, data, blank)
 
 
 def num_bytes(call: Any) -> int:
@@ -274,8 +276,7 @@ def _filled(made: Compiled, snapshot: Snapshot) -> Progress:
 
 def _tiles_at_once(plan: Plan, made: Compiled, batch: Batch, index: int) -> int:
     """How many tiles of a batch, from one on, one call trains from their start to their end."""
-    fitting = made.tile_steps // plan.study.num_steps
-    return max(1, min(fitting, made.shape.num_tiles, len(batch.tiles) - index))
+    return max(1, min(made.tile_steps // plan.study.num_steps, made.shape.num_tiles, len(batch.tiles) - index))
 
 
 def filled(ids: np.ndarray, width: int) -> np.ndarray:

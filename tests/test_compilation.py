@@ -11,6 +11,7 @@ import pytest
 
 import jaxexp as jx
 from jaxexp import engine, jobs, plans
+from jaxexp.errors import OutOfMemoryError
 from jaxexp.plans import Tile
 from jaxexp.results import OK
 
@@ -106,3 +107,35 @@ def test_planning_and_preparing_compile_nothing(compilations, tmp_path):
     job = jobs.prepare(study, tmp_path, tile=Tile(30, 4))
     assert len(job.lowered) == NUM_GROUPS
     assert compilations == []
+
+
+def of_data(width):
+    """A study of two groups with data of their own, 4 MiB and one more byte a row."""
+    experiment = jx.Experiment(
+        lambda key, data, config: jnp.zeros(()), lambda key, state, data, config: (state, {"loss": data[0, 0] + state})
+    )
+    sweep = jx.grid(hidden=(2, 3), learning_rate=(0.1, 0.2))
+    data = lambda config: np.full((width, 2**10), config.hidden, np.float32)  # noqa: E731
+    return jx.Study(experiment=experiment, config=Config(), sweep=sweep, data=data)
+
+
+def test_only_the_data_of_the_group_in_training_are_on_the_device(compilations):
+    plan = plans.plan(of_data(2**10), tile=Tile(1, 1))
+    lowered = {index: engine.lower(plan, index) for index in range(2)}
+    before = sum(array.nbytes for array in jax.live_arrays())
+    with engine.compiler(plan, lowered, (0, 1)) as program:
+        for index in (0, 1, 0):
+            assert np.asarray(program(index).data)[0, 0] == index + 2
+            assert sum(array.nbytes for array in jax.live_arrays()) - before < 2**22 + 2**16
+            assert program(index) is program(index)
+    assert len(compilations) == 2
+
+
+def test_data_that_are_on_the_device_are_not_asked_for_again(monkeypatch):
+    room = 6 * 2**20 + sum(array.nbytes for array in jax.live_arrays())  # of a device: what is there is taken from it
+    monkeypatch.setattr(
+        engine.devices, "available_bytes", lambda: room - sum(array.nbytes for array in jax.live_arrays())
+    )
+    assert jx.run(of_data(2**10)).loss.values.ravel().tolist() == [2.0, 2.0, 3.0, 3.0]
+    with pytest.raises(OutOfMemoryError, match="does not fit into memory"):
+        jx.run(of_data(2**11))
