@@ -25,6 +25,9 @@ from jaxexp.study import Study, Table
 _CACHE_BYTES = 7 * 2**20
 """The working set of a tile on a CPU, in bytes: beyond a core's caches, wider is not faster there."""
 
+_MEMORY_SHARE = 8
+"""Of an accelerator's memory a tile's working set, by a rough guess, takes one part in so many."""
+
 _MAX_BATCHES = 256
 """Of a plan, at most. Folders know batches by name: other rules by which they are made need other digests of plans."""
 
@@ -205,12 +208,14 @@ def _group(study: Study, trials: Table, static: dict, indices: np.ndarray, loade
 
 
 def _choose_tile(groups: Sequence[Group], num_seeds: int) -> Tile:
-    """The shape that wastes least: wide enough to share work, narrow enough to stay in a core's cache."""
+    """The shape that wastes least: wide enough to share work, narrow enough for a core's cache, or a GPU's memory."""
     most_trials = max(len(group.trials) for group in groups)
     widest = max(group.signature.lane_bytes for group in groups)
+    on_cpu = jax.default_backend() == "cpu"
+    room = _CACHE_BYTES if on_cpu else devices.available_bytes() // _MEMORY_SHARE
     limit = MAX_LANES.get(jax.default_backend(), 4096)
-    lanes = max(1, min(limit, 2 ** int(math.log2(max(1, _CACHE_BYTES // max(1, widest))))))
-    if jax.default_backend() == "cpu" and any(group.signature.has_convolution for group in groups):
+    lanes = max(1, min(limit, 2 ** int(math.log2(max(1, room // max(1, widest))))))
+    if on_cpu and any(group.signature.has_convolution for group in groups):
         lanes = 1  # XLA computes grouped convolutions more slowly than one after the other
 
     by_seed = _SEED_LANES * any(SEED in group.signature.owners for group in groups)
@@ -316,8 +321,11 @@ def check_tile(tile: Tile) -> Tile:
     """Returns the tile.
 
     Raises:
-        StudyError: If a side of it is not positive, or it has over 2^24 lanes.
+        StudyError: If it is no pair, a side of it is not positive, or it has over 2^24 lanes.
     """
+    if not isinstance(tile, tuple) or len(tile) != 2:
+        raise StudyError(f"tile={tile!r} is no (trials, seeds): write e.g. tile=(8, 8)")
+    tile = Tile(*tile)
     if min(tile) < 1:
         raise StudyError(f"tile {tile.trials}x{tile.seeds} is empty: both sides are at least 1, e.g. --tile 8x8")
     if tile.trials * tile.seeds > _MOST_LANES:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import jaxexp as jx
 from jaxexp import plans
-from jaxexp.errors import ConfigError, StudyError, TooManyRunsError
+from jaxexp.errors import ConfigError, JaxexpError, StudyError, TooManyRunsError
 from jaxexp.plans import Plan, Tile
 
 
@@ -301,3 +301,50 @@ def test_a_study_that_does_not_fit_together_is_refused(name):
     changes, message = WRONG[name]
     with pytest.raises((StudyError, ConfigError), match=message):
         plans.plan(study.replace(**changes))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Renamed:
+    seed: float = 1.0
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"config": _Renamed()}, "a hyperparameter cannot be called 'seed', which means something else"),
+        ({"sweep": {"rate": (1.0,)}}, r"is no sweep: write e.g. `jx.grid"),
+        ({"num_steps": 2**31 - 2, "evaluate_every": 1000}, "evaluate_every=1000 ends at step 2,147,484,000, beyond"),
+        ({"claims": (jx.Claim("far", len, cast(Any, 0.8)),)}, r"claim 'far' holds in 0.8: write e.g. `jx.above\(0\)`"),
+        ({"claims": (jx.Claim("far", len, jx.above(0), statistic=cast(Any, "men")),)}, "did you mean 'mean'"),
+        ({"claims": (jx.Claim("far", len, jx.above(0), confidence=95),)}, "confidence=95: write e.g. 0.95"),
+        ({"claims": (jx.Claim("far", len, jx.above(0)),) * 2}, "claim 'far' is made twice"),
+    ],
+)
+def test_what_would_fail_only_after_training_is_refused_before(parts, message):
+    with pytest.raises(JaxexpError, match=message):
+        plans.plan(study.replace(**parts))
+
+
+def test_counts_may_be_numpy_s():
+    made = plans.plan(study.replace(num_steps=np.int64(3), seeds=np.int64(2), evaluate_every=np.int32(2)))
+    assert made.digest == plans.plan(study.replace(num_steps=3, seeds=2, evaluate_every=2)).digest
+    assert type(made.study.num_steps) is int
+
+
+def test_a_tile_may_be_any_pair():
+    assert plans.plan(study, tile=cast(Any, (2, 3))).tile == Tile(2, 3)
+    with pytest.raises(StudyError, match=r"tile=8 is no \(trials, seeds\)"):
+        plans.plan(study, tile=cast(Any, 8))
+
+
+def test_an_accelerator_s_tile_is_as_wide_as_its_memory_allows(monkeypatch):
+    def widest(platform: str, num_bytes: int) -> int:
+        monkeypatch.setattr(plans.jax, "default_backend", lambda: platform)
+        monkeypatch.setattr(plans.devices, "available_bytes", lambda: num_bytes)
+        return math.prod(plans.plan(many).tile)
+
+    groups = plans.plan(study).groups
+    large = dataclasses.replace(groups[0], signature=groups[0].signature._replace(lane_bytes=2**20))
+    monkeypatch.setattr(plans, "_groups", lambda study, trials: (dataclasses.replace(large, trials=np.arange(256)),))
+    many = study.replace(seeds=256)
+    assert [widest("gpu", 2**33), widest("gpu", 2**30), widest("cpu", 2**33)] == [1024, 128, 4]
