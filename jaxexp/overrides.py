@@ -15,9 +15,8 @@ from jaxexp import sweep as sweeps
 from jaxexp.catalog import Loaded
 from jaxexp.configs import Field
 from jaxexp.errors import ConfigError, StudyError, SweepError, suggestion
-from jaxexp.study import MAX_NUM_SEEDS, Study
+from jaxexp.study import COUNTS, MAX_NUM_SEEDS, Study
 
-_COUNTS = ("num_steps", "evaluate_every", "log_every")
 _SPACINGS: Mapping[str, Callable[..., Any]] = {
     "geomspace": sweeps.geomspace,
     "linspace": sweeps.linspace,
@@ -78,7 +77,7 @@ def apply(study: Study, words: Sequence[str], num_samples: int | None = None) ->
     for word in parse(words):
         if word.name == "seeds":
             study = study.replace(seeds=_seeds(word.text))
-        elif word.name in _COUNTS:
+        elif word.name in COUNTS:
             study = study.replace(**{word.name: _count(word)})
         else:
             field = _field(known, word.name)
@@ -120,7 +119,7 @@ def chosen(loaded: Loaded, full: bool, words: Sequence[str], num_samples: int | 
 
 def _field(known: Mapping[str, Field], name: str) -> Field:
     if name not in known:
-        names = [*known, "seeds", *_COUNTS]
+        names = [*known, "seeds", *COUNTS]
         raise ConfigError(f"unknown hyperparameter {name!r}{suggestion(name, names)}")
     return known[name]
 

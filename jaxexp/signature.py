@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 
 from jaxexp import configs, trees
 from jaxexp.errors import JaxexpError, StudyError
 from jaxexp.experiment import Experiment
-from jaxexp.study import Study
+from jaxexp.study import COORDINATES, Study
 
 _NOT_CONCRETE = (
     jax.errors.TracerBoolConversionError,
@@ -25,8 +26,6 @@ _NOT_CONCRETE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.NonConcreteBooleanIndexError,
 )
-
-_TAKEN = ("trial", "seed", "step", "eval_step", "status", "status_step")
 
 _MOST_BYTES = 2**40
 
@@ -79,9 +78,18 @@ def load_data(study: Study, config: Any) -> Any:
     except Exception as problem:  # the experiment's own code may raise anything
         raise StudyError(f"data cannot be made: {told(problem, config)}") from problem
     for name, leaf in zip(trees.leaf_names(data), jax.tree.leaves(data), strict=True):
-        if not isinstance(leaf, (np.ndarray, np.generic, jax.Array, int, float)) or np.asarray(leaf).dtype == object:
-            raise StudyError(f"data gave a {type(leaf).__name__} at {name or 'its root'}: give arrays of numbers")
+        if not _is_numbers(leaf):
+            what = f"{leaf.dtype} array" if hasattr(leaf, "dtype") else type(leaf).__name__
+            raise StudyError(f"data gave a {what} at {name or 'its root'}: give arrays of numbers")
     return jax.tree.map(_host_array, data)
+
+
+def _is_numbers(leaf: Any) -> bool:
+    """Whether JAX can hold a leaf as an array of numbers; keys, text and dates are none."""
+    if not isinstance(leaf, (np.ndarray, np.generic, jax.Array, int, float)):
+        return False
+    dtype = np.result_type(leaf) if isinstance(leaf, (int, float)) else leaf.dtype
+    return jnp.issubdtype(dtype, np.number) or jnp.issubdtype(dtype, np.bool_)
 
 
 def _host_array(leaf: Any) -> np.ndarray:
@@ -126,7 +134,7 @@ def signature(study: Study, config: Any, data: Any) -> Signature:
     evaluate, evaluated = None, {}
     if experiment.evaluate is not None:
         evaluate, evaluated = _trace("evaluate", experiment.evaluate, config, (state, shapes), traced)
-    taken = (*_TAKEN, *configs.fields(config))
+    taken = (*COORDINATES, *configs.fields(config))
     if trees.num_bytes(state) > _MOST_BYTES:
         raise StudyError(f"the state of one run takes {trees.num_bytes(state):,} bytes: make the model smaller")
     step_metrics, eval_metrics = (_metric_names(*pair, taken) for pair in (("step", metrics), ("evaluate", evaluated)))
@@ -181,6 +189,11 @@ def _trace(
         return made
     except _NOT_CONCRETE as problem:
         culprits = _culprits(function, config, arguments, traced)
+        if not culprits and isinstance(problem, jax.errors.TracerArrayConversionError):
+            raise StudyError(
+                f"{name} uses NumPy, or a library that does, on an array that is traced{_line_of(problem)}: use "
+                f"jax.numpy there ({_first_line(problem)})"
+            ) from problem
         if not culprits:
             raise StudyError(
                 f"{name} needs a number while it is traced, and it is not a hyperparameter's: use jnp.where or "

@@ -5,19 +5,24 @@ Trains nothing and reads no files; claims are judged by `statistics`.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from jaxexp import configs
 from jaxexp import sweep as sweeps
-from jaxexp.errors import ConfigError, StudyError
+from jaxexp.errors import ConfigError, StudyError, suggestion
 from jaxexp.experiment import Experiment
 from jaxexp.sweep import MISSING, Sweep
 
 MAX_SEED = 2**32 - 1
 MAX_NUM_SEEDS = 10**8
 MAX_STEPS = 2**31 - 2
+
+COORDINATES = ("trial", "seed", "step", "eval_step", "status", "status_step")
+"""Names in a dataset of results that neither a metric nor a hyperparameter can have."""
+
+COUNTS = ("num_steps", "evaluate_every", "log_every")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,10 @@ def between(low: float, high: float) -> Interval:
     return Interval(low, high)
 
 
+Statistic = Literal["mean", "median", "iqm", "share", "constant"]
+STATISTICS = get_args(Statistic)
+
+
 @dataclasses.dataclass(frozen=True)
 class Claim:
     """A sentence with a statistical test, written before the results are known.
@@ -68,7 +77,7 @@ class Claim:
     estimate: Callable[[Any], Any]
     holds: Interval
     confidence: float = 0.95
-    statistic: Literal["mean", "median", "iqm", "share", "constant"] = "mean"
+    statistic: Statistic = "mean"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,7 +149,7 @@ def seeds(study: Study) -> np.ndarray:
     Raises:
         StudyError: If there is none, one comes twice, or one is no integer from 0 to 2^32 - 1.
     """
-    if isinstance(study.seeds, int):
+    if isinstance(study.seeds, (int, np.integer)):
         if not 0 < study.seeds <= MAX_NUM_SEEDS:
             raise StudyError(f"seeds={study.seeds!r} has no seed, or over {MAX_NUM_SEEDS:,}: write e.g. `seeds=8`")
         return np.arange(study.seeds, dtype=np.uint32)
@@ -181,17 +190,53 @@ def check(study: Study) -> Study:
         raise StudyError(
             f"config={study.config.__name__} is a class: give one of its values, `{study.config.__name__}()`"
         )
-    for claim in study.claims:
+    _check_claims(study.claims)
+    known = configs.fields(study.config)
+    for name in (*COORDINATES, *COUNTS, "seeds"):
+        if name in known:
+            raise StudyError(f"a hyperparameter cannot be called {name!r}, which means something else: rename it")
+    seeds(study)
+    return study.replace(
+        config=configs.checked(study.config),
+        sweep=sweeps.map_values(study.sweep, lambda name, value: _checked(known, name, value)),
+        **_counts(study),
+    )
+
+
+def _check_claims(claims: Sequence[Claim]) -> None:
+    """Checks what can be known of claims before anything is trained."""
+    statements = set()
+    for claim in claims:
         if not isinstance(claim, Claim):
             raise StudyError(f"claims have {claim!r}, which is no Claim: write `jx.Claim(statement, estimate, holds)`")
-    for name in ("num_steps", "evaluate_every", "log_every"):
+        if not isinstance(claim.holds, Interval):
+            raise StudyError(f"claim {claim.statement!r} holds in {claim.holds!r}: write e.g. `jx.above(0)`")
+        if claim.statistic not in STATISTICS:
+            raise StudyError(
+                f"claim {claim.statement!r} is of the {claim.statistic!r}{suggestion(str(claim.statistic), STATISTICS)}"
+            )
+        if not 0 < claim.confidence < 1:
+            raise StudyError(f"claim {claim.statement!r} has confidence={claim.confidence!r}: write e.g. 0.95")
+        if claim.statement in statements:
+            raise StudyError(f"claim {claim.statement!r} is made twice: say each once")
+        statements.add(claim.statement)
+
+
+def _counts(study: Study) -> dict[str, int]:
+    """The study's counts of steps as plain integers, those that it gives."""
+    made = {}
+    for name in COUNTS:
         count = getattr(study, name)
-        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 0 < count <= MAX_STEPS):
+        if count is None and name != "num_steps":
+            continue
+        if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or not 0 < count <= MAX_STEPS:
             raise StudyError(f"{name}={count!r} is no integer from 1 to {MAX_STEPS}")
-    known = configs.fields(study.config)
-    configs.check(study.config)
-    seeds(study)
-    return study.replace(sweep=sweeps.map_values(study.sweep, lambda name, value: _checked(known, name, value)))
+        made[name] = int(count)
+    every = made.get("evaluate_every", 1)
+    end = -(-made["num_steps"] // every) * every
+    if end > MAX_STEPS:
+        raise StudyError(f"evaluate_every={every} ends at step {end:,}, beyond {MAX_STEPS:,}: choose one that fits")
+    return made
 
 
 def _checked(known: Mapping[str, configs.Field], name: str, value: Any) -> Any:

@@ -236,7 +236,13 @@ def logspace(start: float, stop: float, num: int) -> tuple[float, ...]:
 
 
 def size(sweep: Sweep) -> int:
-    """Returns the number of rows, without making them."""
+    """Returns the number of rows, without making them.
+
+    Raises:
+        SweepError: If it is no sweep.
+    """
+    if not isinstance(sweep, Sweep):
+        raise SweepError(f"sweep={sweep!r} is no sweep: write e.g. `jx.grid(learning_rate=(0.1, 0.2))`")
     if sweep.parts is not None:
         left, right = map(size, sweep.parts)
         return left * right if sweep.crossed else left + right
@@ -319,9 +325,14 @@ def _values(name: str, values: Any) -> tuple[Any, ...]:
         raise SweepError(f"{name}={values.text} is random: draw it with `jx.sampled(64, {name}=jx.{values.text})`")
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise SweepError(f"{name}={values!r} is one value, but an axis is a list: write `{name}=({values!r},)`")
-    made = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+    made = tuple(value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value for value in values)
     if not made:
         raise SweepError(f"{name} has no value: an axis lists at least one")
+    for value in made:
+        try:
+            hash(value)
+        except TypeError as problem:
+            raise SweepError(f"{name} has {value!r} ({problem}): use numbers, strings or tuples of them") from None
     return made
 
 

@@ -157,6 +157,12 @@ def test_no_device_is_said_by_doctor_too(folder):
     assert done.stderr.startswith("error: JAX finds no device")
 
 
+def test_a_setting_that_ends_runs_is_said_by_doctor_too(folder):
+    done = jaxexp(folder, "doctor", env={**os.environ, "JAX_DEBUG_NANS": "1"})
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: JAX_DEBUG_NANS is set")
+
+
 def test_a_dynamic_field_in_an_if_is_named_with_the_fix(folder):
     write(folder, "if config.threshold > 0.1: state = state * 1.0")
     done = jaxexp(folder, "run", "ball")

@@ -357,10 +357,12 @@ def test_data_may_read_static_fields():
 
 @pytest.mark.parametrize(
     ("value", "where"),
-    [("text", "its root"), ({"a": ["b"]}, "a/0"), ({"a": np.asarray([{}], object)}, "a"), (print, "")],
+    [("text", "its root"), ({"a": ["b"]}, "a/0"), ({"a": np.asarray([{}], object)}, "a"), (print, "")]
+    + [({"a": leaf}, "a") for leaf in (np.array(["cat"]), np.array(["2020-01-01"], "datetime64[D]"))]
+    + [({"a": jax.random.key(0)}, "a")],
 )
 def test_data_that_are_no_numbers_are_refused_with_their_place(value, where):
-    with pytest.raises(StudyError, match=rf"data gave a \w+ at {where}.*: give arrays of numbers"):
+    with pytest.raises(StudyError, match=rf"data gave a .+ at {where}.*: give arrays of numbers"):
         plans.plan(_study(data=lambda config: value))
 
 
@@ -371,3 +373,11 @@ def test_data_may_be_any_tree_of_numbers():
         step=lambda key, state, data, config: (state, {"loss": sum(jnp.sum(leaf) for leaf in jax.tree.leaves(data))}),
     )
     assert jx.run(study).loss.values.ravel().tolist() == [18.5, 18.5]
+
+
+def test_numpy_on_a_traced_array_is_told_with_its_line():
+    study = _study(evaluate=lambda state, data, config: {"mean": np.mean(np.asarray(state))})
+    with pytest.raises(
+        StudyError, match=r"evaluate uses NumPy, .*line \d+ of .*test_signature.py: use jax.numpy there"
+    ):
+        plans.plan(study)

@@ -5,6 +5,7 @@ import math
 import time
 from typing import Any, cast
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -243,3 +244,10 @@ def test_what_makes_no_sweep_is_refused_with_the_reason(name):
     make, message = REFUSED[name]
     with pytest.raises(SweepError, match=message):
         make()
+
+
+def test_an_axis_may_be_any_array_and_holds_what_can_be_told_apart():
+    assert rows(jx.grid(rate=jnp.asarray([0.5, 2.0]))) == [{"rate": 0.5}, {"rate": 2.0}]
+    for make in (jx.grid, jx.paired):
+        with pytest.raises(SweepError, match=r"sizes has \[8\] \(.*list.*\): use numbers, strings or tuples"):
+            make(sizes=([8], [16]))
