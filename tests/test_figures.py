@@ -150,6 +150,15 @@ def test_parallel_coordinates_put_the_best_on_top():
     assert sum(line.get_marker() == "x" for line in figure.axes[0].get_lines()) == 1
 
 
+def test_the_best_trials_are_those_of_which_fewer_runs_diverged():
+    dataset = many(num_trials=40, lost=[(39, 0), (39, 1), (38, 0)])
+    assert levels.ranked(dataset, "accuracy")[:2] + levels.ranked(dataset, "accuracy")[-2:] == [37, 36, 38, 39]
+    assert levels.spread(dataset, "accuracy")[::7] == [37, 39]
+    thick = figures.parallel(dataset).axes[0].collections[1]
+    last = dataset.accuracy.values[..., -1].mean(1)
+    np.testing.assert_allclose(thick.get_array()[-1], last[37], rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", figures.KINDS)
 def test_each_kind_names_a_metric_that_is_missing(kind):
     with pytest.raises(StudyError, match="there is no metric 'acuracy'; did you mean 'accuracy'"):

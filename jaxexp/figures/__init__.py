@@ -189,7 +189,7 @@ def parallel(dataset: Any, metric: str | None = None) -> Any:
     axes = figure.subplots()
     columns = [*(dataset[name].values for name in drawn), mean]
     heights = [coordinates.upright(axes, position, values) for position, values in enumerate(columns)]
-    coordinates.lines(axes, np.asarray(heights).T, mean, levels.smaller_is_better(metric), num_thick=_MAX_LINES)
+    coordinates.lines(axes, np.asarray(heights).T, mean, levels.ranked(dataset, metric), num_thick=_MAX_LINES)
     axes.set(xlim=(-0.3, len(drawn) + 0.7), ylim=(-0.05, 1.05), yticks=[], xticks=range(len(drawn) + 1))
     axes.set_xticklabels([_words(name).replace(" ", "\n", 1) for name in (*drawn, metric)], fontsize=9)
     axes.spines[:].set_visible(False)

@@ -305,20 +305,31 @@ def diverged(dataset: Any) -> np.ndarray:
     return (dataset["status"].values == NOT_FINITE).sum(1)
 
 
+def ranked(dataset: Any, metric: str) -> list[int]:
+    """Returns the trials with a finite run, the best first: those of which fewer runs diverged before all others.
+
+    Args:
+        dataset: Results.
+        metric: Whose last value ranks them where as many diverged, as in `tables.ordered`.
+    """
+    value = mean(last_values(dataset, metric)) * (1 if smaller_is_better(metric) else -1)
+    order = np.lexsort((value, diverged(dataset)))
+    return [int(trial) for trial in order if np.isfinite(value[trial])]
+
+
 def spread(dataset: Any, metric: str, without: int | None = None) -> list[int]:
     """Returns the trials to draw: all in order, or of more than eight those spread evenly from the best to the worst.
 
     Args:
         dataset: Results.
-        metric: Whose last value ranks them.
+        metric: By which they are `ranked`.
         without: A trial to leave out.
     """
     there = [trial for trial in range(dataset.sizes["trial"]) if trial != without]
     if len(there) <= _MAX_LINES:
         return there
-    value = mean(last_values(dataset, metric)) * (1 if smaller_is_better(metric) else -1)
-    ranked = sorted((trial for trial in there if np.isfinite(value[trial])), key=lambda trial: value[trial])
-    return [ranked[at] for at in np.unique(np.linspace(0, len(ranked) - 1, _MAX_LINES).astype(int))] if ranked else []
+    known = [trial for trial in ranked(dataset, metric) if trial != without]
+    return [known[at] for at in np.unique(np.linspace(0, len(known) - 1, _MAX_LINES).astype(int))] if known else []
 
 
 def balanced(dataset: Any, cell: np.ndarray, shown: np.ndarray, without: Sequence[str]) -> tuple[np.ndarray, str]:
