@@ -126,6 +126,21 @@ def test_a_heatmap_of_random_trials_has_at_most_eight_classes_a_side():
     assert "to" in axes.get_xticklabels()[0].get_text()
 
 
+def test_a_heatmap_hatches_no_cell_that_has_a_finite_run():
+    columns = {
+        "learning_rate": RATES * 4,
+        "hidden": (8,) * 3 + (16,) * 3 + (8,) * 3 + (16,) * 3,
+        "momentum": (0.5,) * 6,
+    }
+    columns["momentum"] += (0.9,) * 6
+    dataset = made(columns, num_seeds=2, lost=[(0, 1), (6, 0)], waiting=[(5, 0), (5, 1), (11, 0), (11, 1)])
+    figure = figures.heatmap(dataset)
+    assert [patch.get_xy() for patch in figure.axes[0].patches if patch.get_hatch()] == [(2, 1)]
+    assert texts(figure)[0] == "×2"  # noqa: RUF001
+    assert figure.get_suptitle().endswith("no seed is finite in all of the cell's trials")
+    assert figures.heatmap(grid(lost=[(0, 1)])).get_suptitle().endswith("hatched: no finite run")
+
+
 def test_differences_show_every_seed():
     dataset = grid(num_seeds=12, lost=[(3, 2)])
     figure = figures.differences(dataset)
