@@ -286,8 +286,9 @@ def test_a_figure_with_very_many_marks_is_pixels():
 
 
 @pytest.mark.parametrize(("smaller", "names"), [
-    (True, "mse test_RMSE mae nll loss_of_height error perplexity regret cost distance brier_score seconds divergence"),
-    (False, "accuracy dice score return auc likelihood"),
+    (True, "mse test_RMSE mae nll loss_of_height error perplexity regret cost distance brier_score seconds divergence "
+           "negative_log_likelihood neg_log_prob"),
+    (False, "accuracy dice score return auc likelihood log_likelihood"),
 ])  # fmt: skip
 def test_a_name_says_whether_small_values_are_good(smaller, names):
     assert {name: levels.smaller_is_better(name) for name in names.split()} == dict.fromkeys(names.split(), smaller)

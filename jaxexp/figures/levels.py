@@ -16,7 +16,7 @@ from jaxexp.results import NOT_FINITE, OK
 _MAX_LINES, _MAX_CELLS, _MAX_CLASSES = 8, 12, 8
 _MAX_POINTS, _MAX_LABEL = 100, 90
 _SMALLER_IS_BETTER = re.compile(
-    "loss|error|cross_entropy|nll|mse|mae|brier|perplexity|divergence|distance|regret|difference|cost|seconds"
+    "loss|error|cross_entropy|nll|neg(?:ative)?_?log|mse|mae|brier|perplexity|divergence|distance|regret|difference|cost|seconds"
 )
 
 
