@@ -141,6 +141,14 @@ def test_a_heatmap_hatches_no_cell_that_has_a_finite_run():
     assert figures.heatmap(grid(lost=[(0, 1)])).get_suptitle().endswith("hatched: no finite run")
 
 
+def test_differences_are_of_trials_that_share_two_finite_seeds():
+    apart = [(0, 0), (0, 1), (1, 2), (1, 3), (2, 2), (2, 3)]
+    figure = figures.differences(made({"learning_rate": RATES}, lost=apart))
+    assert figure.axes[0].get_xlabel().endswith("minus that of learning_rate=0.01")
+    with pytest.raises(StudyError, match="finite at the same two seeds"):
+        figures.differences(made({"learning_rate": RATES[:2]}, lost=apart[:4]))
+
+
 def test_differences_show_every_seed():
     dataset = grid(num_seeds=12, lost=[(3, 2)])
     figure = figures.differences(dataset)

@@ -149,11 +149,12 @@ def differences(dataset: Any, metric: str | None = None) -> Any:
 
     metric = levels.known_metric(dataset, metric)
     values = levels.last_values(dataset, metric)
-    scored = np.flatnonzero(np.isfinite(values).sum(1) > 1)
-    first = int(scored[0]) if scored.size else 0
-    others = [trial for trial in levels.spread(dataset, metric, without=first) if np.isfinite(values[trial]).sum() > 1]
-    if not others:
-        raise StudyError("a difference needs two trials with two finite seeds: run e.g. `jaxexp run NAME seeds=8`")
+    first, others = _paired(np.isfinite(values))
+    if first is None:
+        raise StudyError(
+            "a difference needs two trials that are finite at the same two seeds: run e.g. `jaxexp run NAME seeds=8`"
+        )
+    others = levels.spread(dataset, metric, others)
     labels = [
         textwrap.fill(_plain(label), 34, break_long_words=False) for label in levels.labels(dataset, [first, *others])
     ]
@@ -203,6 +204,15 @@ def parallel(dataset: Any, metric: str | None = None) -> Any:
     first += f"; thick: the {_MAX_LINES} best{told}\n" if len(mean) > _MAX_LINES else f"{told}\n"
     figure.suptitle(f"{first}{_left_out(dataset)}; {_CROSS}: no finite run", fontsize=10)
     return figure
+
+
+def _paired(finite: np.ndarray) -> tuple[int | None, list[int]]:
+    """The first trial that shares two finite seeds with another, and all that share two with it; [trial, seed]."""
+    for first in np.flatnonzero(finite.sum(1) > 1).tolist():
+        shared = np.flatnonzero((finite & finite[first]).sum(1) > 1).tolist()
+        if len(shared) > 1:
+            return first, [trial for trial in shared if trial != first]
+    return None, []
 
 
 KINDS: Mapping[str, Callable[..., Any]] = {

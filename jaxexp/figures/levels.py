@@ -317,18 +317,19 @@ def ranked(dataset: Any, metric: str) -> list[int]:
     return [int(trial) for trial in order if np.isfinite(value[trial])]
 
 
-def spread(dataset: Any, metric: str, without: int | None = None) -> list[int]:
+def spread(dataset: Any, metric: str, among: Sequence[int] | None = None) -> list[int]:
     """Returns the trials to draw: all in order, or of more than eight those spread evenly from the best to the worst.
 
     Args:
         dataset: Results.
         metric: By which they are `ranked`.
-        without: A trial to leave out.
+        among: The trials to choose from; all where None.
     """
-    there = [trial for trial in range(dataset.sizes["trial"]) if trial != without]
+    there = list(range(dataset.sizes["trial"]) if among is None else among)
     if len(there) <= _MAX_LINES:
         return there
-    known = [trial for trial in ranked(dataset, metric) if trial != without]
+    wanted = set(there)
+    known = [trial for trial in ranked(dataset, metric) if trial in wanted]
     return [known[at] for at in np.unique(np.linspace(0, len(known) - 1, _MAX_LINES).astype(int))] if known else []
 
 
