@@ -152,6 +152,13 @@ def test_the_most_likely_variance_is_the_squared_error() -> None:
     assert min(at[0.2], at[0.22]) > best
 
 
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int16, jnp.int32])
+def test_labels_of_a_narrow_dtype_are_those_of_int32(dtype: Any) -> None:
+    logits, labels = jnp.arange(600.0).reshape(2, 300) % 7, jnp.array([0, 100])
+    for loss in (losses.softmax_cross_entropy, losses.categorical_nll):
+        assert float(loss(logits, labels.astype(dtype))) == float(loss(logits, labels))
+
+
 def test_what_does_not_fit_is_refused() -> None:
     outputs = jnp.zeros((2, 3))
     with pytest.raises(StudyError, match=r"rows='softmax' is no Rows; known: logits, normalized, raw"):
