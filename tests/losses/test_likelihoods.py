@@ -159,6 +159,15 @@ def test_labels_of_a_narrow_dtype_are_those_of_int32(dtype: Any) -> None:
         assert float(loss(logits, labels.astype(dtype))) == float(loss(logits, labels))
 
 
+@pytest.mark.parametrize("label", [-1, 10])
+@pytest.mark.parametrize("rows", Rows)
+def test_a_label_that_is_no_class_costs_nan_and_not_nothing(label: int, rows: Rows) -> None:
+    outputs, labels = jnp.full((2, 10), 0.1), jnp.array([3, label])
+    assert math.isnan(losses.categorical_nll(outputs, labels, rows=rows))
+    assert math.isnan(losses.softmax_cross_entropy(outputs, labels))
+    assert math.isfinite(losses.categorical_nll(outputs, jnp.array([3, 9]), rows=rows))
+
+
 def test_what_does_not_fit_is_refused() -> None:
     outputs = jnp.zeros((2, 3))
     with pytest.raises(StudyError, match=r"rows='softmax' is no Rows; known: logits, normalized, raw"):
