@@ -18,7 +18,7 @@ from jaxexp.study import Claim
 from jaxexp.trials import union
 
 _STATUS = {"status", "status_step"}
-_MAX_ALONE = 32  # seeds at which an estimate is taken without the others
+_MAX_ALONE = 32  # seeds at which an estimate is taken anew, with the others changed
 
 
 class Trained(NamedTuple):
@@ -106,17 +106,22 @@ def _recorded_seeds(kept: Mapping[str, np.ndarray], asked: Asked) -> set[int]:
 
 
 def _depends_on_others(claim: Claim, again: Any, values: Any) -> bool:
-    """Whether what a claim estimates at a seed is another number, or none, where the other seeds are not there."""
+    """Whether a claim estimates another number at a seed where the others are not there, or their trials are turned.
+
+    Turned, since others that choose a trial may choose the same one without those that are not there.
+    """
     rounding = float(np.finfo(values.dtype).eps) ** 0.5
     size = float(np.abs(values.where(np.isfinite(values), 0)).max()) if values.size else 0.0
-    for place in range(min(again.sizes["seed"], _MAX_ALONE)):
-        try:
-            alone = statistics.per_seed(claim, again.isel(seed=[place]))
-        except StudyError:
-            return True
-        same = values.sel(seed=alone["seed"]).values
-        if not np.allclose(alone.values, same, rounding, rounding * size, equal_nan=True):
-            return True
+    turned = again.map(lambda array: array.copy(data=array.values[::-1]), keep_attrs=True)  # the first dim is `trial`
+    for seed in again["seed"].values[:_MAX_ALONE].tolist():
+        for changed in (again.sel(seed=[seed]), again.where(again["seed"] == seed, turned)):
+            try:
+                found = statistics.per_seed(claim, changed)
+            except StudyError:
+                return True
+            first, second = (array.values[array["seed"].values == seed] for array in (values, found))
+            if not np.allclose(first, second, rounding, rounding * size, equal_nan=True):
+                return True
     return False
 
 
