@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxexp import files, recorded, statistics
+from jaxexp.errors import StudyError
 from jaxexp.jobs import Job
 from jaxexp.recorded import Asked
 from jaxexp.results import NOT_RUN
+from jaxexp.study import Claim
 from jaxexp.trials import union
 
 _STATUS = {"status", "status_step"}
+_MAX_ALONE = 32  # seeds at which an estimate is taken anew, with the others changed
 
 
 class Trained(NamedTuple):
@@ -57,6 +60,7 @@ def claims(folder: Path, trained: Sequence[Trained]) -> tuple[dict[str, Pair], l
     if chosen is None:
         return pairs, [f"claims: judged after {int(kept['num_steps'])} steps, and no plan of {folder} has so many"]
     claimed, again = chosen.asked.study.claims, chosen.dataset
+    fewer = bool(_recorded_seeds(kept, chosen.asked) - set(again["seed"].values.tolist()))
     statements = files.array_text(kept["statements"]) if "statements" in kept else [c.statement for c in claimed]
     for claim in claimed:
         name = f"{statements.index(claim.statement):02d}" if claim.statement in statements else ""
@@ -69,6 +73,12 @@ def claims(folder: Path, trained: Sequence[Trained]) -> tuple[dict[str, Pair], l
                 statistics.per_seed(claim, again.assign_attrs(absent="refuse"))  # not a fault of what was not trained
         except (LookupError, ValueError) as problem:
             not_judged.append(f"{claim.statement}: its estimate fails on what was trained again ({problem!r})")
+            continue
+        if fewer and _depends_on_others(claim, again, now):
+            not_judged.append(
+                f"{claim.statement}: its estimate at a seed depends on other seeds, and not all were trained again: "
+                "leave --seeds out"
+            )
             continue
         pair = _common(kept[f"{name}:seed"], kept[name], now["seed"].values, now.values, chosen.job.plan.steps[0])
         pairs[claim.statement] = pair
@@ -87,6 +97,32 @@ def _of_claims(kept: Mapping[str, np.ndarray], trained: Sequence[Trained]) -> Tr
     seeds = kept.get("00:seed", np.zeros(0))
     of_seeds = [one for one in of_steps if one.asked.stored and set(one.asked.stored.seeds) == set(seeds)]
     return (of_seeds or of_steps or [None])[-1]
+
+
+def _recorded_seeds(kept: Mapping[str, np.ndarray], asked: Asked) -> set[int]:
+    """The seeds on which the recorded claims were judged; of a reference, those of which they are."""
+    seeds = [values for name, values in kept.items() if name.endswith(":seed")]
+    return set(np.concatenate([*seeds, asked.stored.seeds if asked.stored else []]).tolist())
+
+
+def _depends_on_others(claim: Claim, again: Any, values: Any) -> bool:
+    """Whether a claim estimates another number at a seed where the others are not there, or their trials are turned.
+
+    Turned, since others that choose a trial may choose the same one without those that are not there.
+    """
+    rounding = float(np.finfo(values.dtype).eps) ** 0.5
+    size = float(np.abs(values.where(np.isfinite(values), 0)).max()) if values.size else 0.0
+    turned = again.map(lambda array: array.copy(data=array.values[::-1]), keep_attrs=True)  # the first dim is `trial`
+    for seed in again["seed"].values[:_MAX_ALONE].tolist():
+        for changed in (again.sel(seed=[seed]), again.where(again["seed"] == seed, turned)):
+            try:
+                found = statistics.per_seed(claim, changed)
+            except StudyError:
+                return True
+            first, second = (array.values[array["seed"].values == seed] for array in (values, found))
+            if not np.allclose(first, second, rounding, rounding * size, equal_nan=True):
+                return True
+    return False
 
 
 def _common(old_seeds: np.ndarray, old: np.ndarray, new_seeds: np.ndarray, new: np.ndarray, num_steps: int) -> Pair:

@@ -1,5 +1,6 @@
 """What is derived from a run folder's results: the summary, the verdicts and the figures, written anew at will."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxexp import files, statistics, tables
+from jaxexp.errors import StudyError
 from jaxexp.figures import saving
 from jaxexp.results import NOT_FINITE
-from jaxexp.statistics import Verdict
+from jaxexp.statistics import ClaimsError, Verdict
 from jaxexp.study import Study
 
 
@@ -39,18 +41,31 @@ def write(folder: Path, study: Study, dataset: Any) -> Report:
 
     Raises:
         StoreError: If the folder cannot be written.
-        StudyError: If a claim estimates anything but one number a seed.
+        ClaimsError: If a claim's estimate gives anything but one number a seed, or fails; all else is written.
     """
     files.write(folder / "summary.csv", tables.to_csv(tables.rows(dataset)).encode())
-    verdicts = statistics.check(study, dataset)
+    failed = None
+    try:
+        verdicts = statistics.check(study, dataset)
+    except ClaimsError as problem:
+        failed, verdicts = problem, problem.verdicts
     files.write(folder / "claims.json", files.json_text(plain(verdicts)).encode())
-    kept = {f"{number:02d}": statistics.per_seed(claim, dataset) for number, claim in enumerate(study.claims)}
+    kept = {}
+    for number, claim in enumerate(study.claims):
+        with contextlib.suppress(StudyError):  # it is told by `failed`
+            kept[f"{number:02d}"] = statistics.per_seed(claim, dataset)
     arrays = {name: values.values for name, values in kept.items()}
     arrays |= {f"{name}:seed": values["seed"].values for name, values in kept.items()}
     statements = files.text_array([claim.statement for claim in study.claims])
     arrays |= {"statements": statements, "num_steps": np.asarray(study.num_steps)}
     files.write(folder / "claims.npz", files.npz_bytes(arrays))
-    saved = saving.save(dataset, study.figures, folder / "figures")
+    try:
+        saved = saving.save(dataset, study.figures, folder / "figures")
+    except Exception:  # a figure is anyone's code, and may fail for what the claim failed for
+        if failed is None:
+            raise
+    if failed is not None:
+        raise failed
     rows = tables.rows(dataset, shown=tables.headline(dataset))
     return Report(rows, verdicts, saved, int((dataset["status"].values == NOT_FINITE).sum()))
 

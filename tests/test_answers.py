@@ -1,5 +1,6 @@
 """The answers' pages say what the kept results say: every claim, its verdict and its numbers, to the printed digits."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "answers").glob("*.md"))
 NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
 ESTIMATE = re.compile(rf"(mean|constant|median|share) ({NUMBER}) \[({NUMBER}), ({NUMBER})\]")
+HALF_WIDTH = re.compile(rf"({NUMBER}) ± ({NUMBER})")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
@@ -49,6 +51,32 @@ def differences(text: str, claims: list[dict]) -> list[str]:
     return wrong
 
 
+def half_widths(text: str) -> list[tuple[str, str]]:
+    """The numbers `x ± y` of a page's tables, without those of a column of published figures."""
+    found, header = [], None
+    for line in text.splitlines():
+        cells = line.split("|") if line.startswith("|") else None
+        header = cells and (header or cells)
+        for title, cell in zip(header or [], cells or [], strict=True):
+            found += [] if "published" in title else HALF_WIDTH.findall(cell)
+    return found
+
+
+def kept_half_widths(reference: Path) -> list[tuple[float, float]]:
+    """The means of `summary.csv` and of the claims that have an interval, each with half its width."""
+    with (reference / "summary.csv").open() as file:
+        table = list(csv.DictReader(file))
+    halves = [(float(row[name.removesuffix(" ±")]), float(row[name])) for row in table for name in row if "±" in name]
+    claims = [claim["estimate"] for claim in json.loads((reference / "claims.json").read_text())]
+    halves += [(estimate["mean"], (estimate["high"] - estimate["low"]) / 2) for estimate in claims]
+    return [(mean, half) for mean, half in halves if half > 0]  # NaN where all seeds agree
+
+
+def unknown(printed: list[tuple[str, str]], kept: list[tuple[float, float]]) -> list[tuple[str, str]]:
+    """Those of the printed `x ± y` that no trial and no claim has."""
+    return [texts for texts in printed if not any(all(map(is_printed_as, numbers, texts)) for numbers in kept)]
+
+
 def test_every_reference_has_its_page():
     assert {page.stem for page in PAGES} == {path.parent.name for path in ROOT.glob("results/*/reference")}
     assert len(PAGES) == 6
@@ -59,6 +87,21 @@ def test_the_verdict_table_has_the_claims_of_the_reference(page):
     claims = json.loads((kept(page) / "claims.json").read_text())
     assert len(claims) > 0
     assert differences(page.read_text(), claims) == []
+
+
+@each_page
+def test_what_the_tables_give_with_a_half_width_is_in_the_reference(page):
+    assert unknown(half_widths(page.read_text()), kept_half_widths(kept(page))) == []
+
+
+def test_half_widths_are_read_from_the_tables_that_pages_have():
+    assert sum(len(half_widths(page.read_text())) for page in PAGES) > 40
+    text = (
+        "| a | published | here |\n|---|---|---|\n| b | .5 ± .1 | .25 ± .01; .3 ± .02 |\n\n| a |\n| 1 ± 2 |\n.7 ± 1\n"
+    )
+    assert half_widths(text) == [(".25", ".01"), (".3", ".02"), ("1", "2")]
+    wrong = [(".25", ".02"), (".26", ".01")]
+    assert unknown([(".25", ".01"), *wrong], [(0.2512, 0.0098)]) == wrong
 
 
 @each_page

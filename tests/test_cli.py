@@ -297,7 +297,7 @@ def test_what_an_experiment_prints_is_not_in_the_document(folder):
 def test_a_claim_whose_estimate_fails_hides_neither_the_table_nor_the_other_verdicts(folder, monkeypatch):
     monkeypatch.chdir(folder)
     path = Path("experiments", "ball.py")
-    broken = """it never arrives", lambda dataset: 1 / 0"""
+    broken, written = """it never arrives", lambda dataset: 1 / 0""", Path("results", "ball", "default")
     path.write_text(path.read_text().replace('it never arrives", loss_by_rate', broken))
     for words in (["run", "ball", "--quiet"], ["check", "ball"]):
         done = CliRunner().invoke(app, words)
@@ -310,6 +310,8 @@ def test_a_claim_whose_estimate_fails_hides_neither_the_table_nor_the_other_verd
             assert "6 runs computed" in done.stdout
             assert done.stdout.startswith("learning rate")
             assert "run     results/ball/default" in done.stdout
+            assert '"not shown"' in (written / "claims.json").read_text()
+            assert {"claims.npz", "figures"} <= {path.name for path in written.iterdir()}
         document = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
         assert (document["exit"], document["error"]) == (2, error.removeprefix("error: "))
         assert [claim["verdict"] for claim in document["claims"]] == ["holds", "not shown"]

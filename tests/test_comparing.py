@@ -181,6 +181,15 @@ def test_a_first_stage_with_runs_that_diverged_says_how_many_pairs_it_has(folder
     assert f"spread of the first 12 seeds, {num_pairs} of which are pairs, by which" in told
 
 
+def test_a_first_stage_without_any_pair_is_not_gone_on_with(folder):
+    text = EXPERIMENT.replace("SEEDS", "12").replace("jax.random.normal(key)", "jax.numpy.inf")
+    (folder / "experiments" / "jump.py").write_text(text)
+    invoked("run", "jump", "--quiet", of=cli.app)
+    told = invoked("compare", "jump", "start=ones,gain=1", "start=zeros,gain=1", "--until", "5", code=2).stderr
+    assert "a run diverged at each of the first 12 seeds: name the arms more narrowly" in " ".join(told.split())
+    assert jx.load(folder / "results" / "jump" / "default").sizes["seed"] == 12
+
+
 def test_a_damaged_note_of_the_first_stage_is_refused_with_what_to_do(folder):
     run = trained(folder)
     (run / stages.NAME).write_text('{"stages": []}')

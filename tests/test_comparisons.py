@@ -126,7 +126,10 @@ def test_what_cannot_be_compared_is_refused():
         comparisons.compare(sweep(np.full((5, 6), 3)), "start=zeros", "start=ones", "y")
     nothing = comparisons.compare(sweep(np.full((5, 6), 1)), "start=zeros", "start=ones", "y")
     assert (nothing.difference.n, nothing.difference.excluded, nothing.p_different) == (0, 6, 1.0)
-    assert "0 pairs, too few" in comparisons.sentence(nothing)
+    told = comparisons.sentence(nothing)
+    assert "0 pairs, too few to say anything, for a run diverged at 6 of 6 seeds: name the arms more narrowly" in told
+    alone = comparisons.compare(sweep().isel(seed=[0]), "start=zeros", "start=ones", "y")
+    assert comparisons.sentence(alone).endswith("1 pairs, too few to say anything: run more seeds")
 
 
 def test_sentences():

@@ -126,6 +126,29 @@ def test_a_heatmap_of_random_trials_has_at_most_eight_classes_a_side():
     assert "to" in axes.get_xticklabels()[0].get_text()
 
 
+def test_a_heatmap_hatches_no_cell_that_has_a_finite_run():
+    columns = {
+        "learning_rate": RATES * 4,
+        "hidden": (8,) * 3 + (16,) * 3 + (8,) * 3 + (16,) * 3,
+        "momentum": (0.5,) * 6,
+    }
+    columns["momentum"] += (0.9,) * 6
+    dataset = made(columns, num_seeds=2, lost=[(0, 1), (6, 0)], waiting=[(5, 0), (5, 1), (11, 0), (11, 1)])
+    figure = figures.heatmap(dataset)
+    assert [patch.get_xy() for patch in figure.axes[0].patches if patch.get_hatch()] == [(2, 1)]
+    assert texts(figure)[0] == "×2"  # noqa: RUF001
+    assert figure.get_suptitle().endswith("no seed is finite in all of the cell's trials")
+    assert figures.heatmap(grid(lost=[(0, 1)])).get_suptitle().endswith("hatched: no finite run")
+
+
+def test_differences_are_of_trials_that_share_two_finite_seeds():
+    apart = [(0, 0), (0, 1), (1, 2), (1, 3), (2, 2), (2, 3)]
+    figure = figures.differences(made({"learning_rate": RATES}, lost=apart))
+    assert figure.axes[0].get_xlabel().endswith("minus that of learning_rate=0.01")
+    with pytest.raises(StudyError, match="finite at the same two seeds"):
+        figures.differences(made({"learning_rate": RATES[:2]}, lost=apart[:4]))
+
+
 def test_differences_show_every_seed():
     dataset = grid(num_seeds=12, lost=[(3, 2)])
     figure = figures.differences(dataset)
@@ -148,6 +171,15 @@ def test_parallel_coordinates_put_the_best_on_top():
     assert best[0, 1] == pytest.approx((rates[39] - rates.min()) / (rates.max() - rates.min()))
     assert best[-1, 1] == pytest.approx(1)
     assert sum(line.get_marker() == "x" for line in figure.axes[0].get_lines()) == 1
+
+
+def test_the_best_trials_are_those_of_which_fewer_runs_diverged():
+    dataset = many(num_trials=40, lost=[(39, 0), (39, 1), (38, 0)])
+    assert levels.ranked(dataset, "accuracy")[:2] + levels.ranked(dataset, "accuracy")[-2:] == [37, 36, 38, 39]
+    assert levels.spread(dataset, "accuracy")[::7] == [37, 39]
+    thick = figures.parallel(dataset).axes[0].collections[1]
+    last = dataset.accuracy.values[..., -1].mean(1)
+    np.testing.assert_allclose(thick.get_array()[-1], last[37], rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", figures.KINDS)
@@ -262,8 +294,9 @@ def test_a_figure_with_very_many_marks_is_pixels():
 
 
 @pytest.mark.parametrize(("smaller", "names"), [
-    (True, "mse test_RMSE mae nll loss_of_height error perplexity regret cost distance brier_score seconds divergence"),
-    (False, "accuracy dice score return auc likelihood"),
+    (True, "mse test_RMSE mae nll loss_of_height error perplexity regret cost distance brier_score seconds divergence "
+           "negative_log_likelihood neg_log_prob"),
+    (False, "accuracy dice score return auc likelihood log_likelihood"),
 ])  # fmt: skip
 def test_a_name_says_whether_small_values_are_good(smaller, names):
     assert {name: levels.smaller_is_better(name) for name in names.split()} == dict.fromkeys(names.split(), smaller)

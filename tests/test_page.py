@@ -145,10 +145,13 @@ def test_a_study_whose_figure_or_claim_fails_has_a_page():
         """Draws nothing."""
         raise ZeroDivisionError("<b>no</b>")
 
-    claims = (jx.Claim("it fails", broken, jx.above(0)),)
+    claims = (jx.Claim("it fails", broken, jx.above(0)), jx.Claim("it does not", lambda d: d.seed, jx.above(-99)))
     told = Reader(page.document(subject(study=study(figures=(broken,), claims=claims)))).text
     assert "broken cannot be drawn: ZeroDivisionError: <b>no</b>" in told
-    assert "Claims cannot be judged: the claim 'it fails' cannot be estimated: ZeroDivisionError: <b>no</b>" in told
+    assert "1 holds" in told
+    assert (
+        "Not every claim can be judged: the claim 'it fails' cannot be estimated: ZeroDivisionError: <b>no</b>" in told
+    )
 
 
 def test_trials_with_more_seeds_than_others_are_said_to_have_them():

@@ -273,6 +273,7 @@ def _trained(folder: Path, dataset: Any, words: tuple[str, str], metric: str, at
         stages.keep(folder, dataset, arms.matched(dataset, *words), beginning, wish.width)
         dataset = _train(folder, dataset, words, beginning, wish)
         begun, _ = _parted(dataset, words, metric, at, beginning)
+        _check_pairs(folder, words, begun)
         if _has_spread(begun) or len(beginning) >= wish.budget:
             break
         beginning = stages.with_more(beginning, min(2 * len(beginning), wish.budget))
@@ -311,6 +312,18 @@ def _parted(dataset: Any, words: tuple[str, str], metric: str, at: int, first: l
     one, other = comparisons.paired_scores(dataset, pairs, metric, at)
     ran, is_first = comparisons.were_run(dataset, pairs), np.isin(dataset["seed"].values, first)
     return (one - other)[ran & is_first], (one - other)[ran & ~is_first]
+
+
+def _check_pairs(folder: Path, words: tuple[str, str], differences: Any) -> None:
+    """Refuses a first stage without any pair: runs that diverged at every seed of it do so at the next ones as well."""
+    import numpy as np
+
+    if not np.isfinite(differences).any():
+        raise StudyError(
+            f"{words[0]} and {words[1]} have no pair to go on with, for a run diverged at each of the first "
+            f"{len(differences)} seeds: name the arms more narrowly, by trials that do not diverge (`jaxexp table "
+            f"{folder}`)"
+        )
 
 
 def _has_spread(differences: Any) -> bool:

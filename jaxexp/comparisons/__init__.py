@@ -367,6 +367,11 @@ def sentence(contrast: Contrast) -> str:
     """
     mean, low, high, n, excluded = contrast.difference
     first, second = _names(contrast.first, contrast.second)
+    if n < 2 and excluded:
+        return (
+            f"{first} and {second} have {n} pairs, too few to say anything, for a run diverged at {excluded} of "
+            f"{n + excluded} seeds: name the arms more narrowly, by trials that do not diverge"
+        )
     if n < 2:
         return f"{first} and {second} have {n} pairs, too few to say anything: run more seeds"
     if np.isinf([low, high]).all():

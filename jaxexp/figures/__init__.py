@@ -88,8 +88,9 @@ def sensitivity(dataset: Any, metric: str | None = None) -> Any:
 def heatmap(dataset: Any, metric: str | None = None) -> Any:
     """Returns a figure of a metric's last value over the two hyperparameters that were crossed most.
 
-    A cell is the mean over seeds and over all of its trials; a cross counts its runs that are not finite, and a cell
-    without any finite one is hatched. Numbers of more than twelve values are put into up to eight classes.
+    A cell is the mean over seeds and over all of its trials; a cross counts its runs that are not finite. A cell
+    without any finite one is hatched; one whose trials have no finite seed in common has no number. Numbers of more
+    than twelve values are put into up to eight classes.
 
     Args:
         dataset: Results.
@@ -105,25 +106,29 @@ def heatmap(dataset: Any, metric: str | None = None) -> Any:
     cell, shape = up.codes * len(across.labels) + across.codes, (len(up.labels), len(across.labels))
     shown = (across.codes >= 0) & (up.codes >= 0)
     shown, common = levels.balanced(dataset, cell, shown, (across_name, up_name))
-    by_seed = levels.means(levels.last_values(dataset, metric)[shown], cell[shown], shape[0] * shape[1])
+    values = levels.last_values(dataset, metric)[shown]
+    by_seed = levels.means(values, cell[shown], shape[0] * shape[1])
     num_trials = np.bincount(cell[shown], minlength=len(by_seed))
     lost = np.bincount(cell[shown], levels.diverged(dataset)[shown], len(by_seed))
+    num_finite = np.bincount(cell[shown], np.isfinite(values).sum(1), len(by_seed))
     figure = Figure(figsize=(2.8 + 0.62 * shape[1], 1.9 + 0.55 * shape[0]), layout="constrained")
     axes = figure.subplots()
     mean = levels.mean(by_seed)
     mesh = axes.pcolormesh(mean.reshape(shape), cmap="cividis", edgecolors="white", linewidth=1)
     figure.colorbar(mesh, ax=axes, label=_at_the_end(dataset, metric))
     for index in np.flatnonzero(num_trials).tolist():
-        _cell(axes, mesh, index % shape[1], index // shape[1], mean[index], int(lost[index]))
+        hatched = not num_finite[index]
+        _cell(axes, mesh, index % shape[1], index // shape[1], mean[index], int(lost[index]), hatched)
     axes.set(xticks=np.arange(shape[1]) + 0.5, yticks=np.arange(shape[0]) + 0.5)
     axes.set_xticklabels(map(_plain, across.labels), rotation=30 if max(map(len, across.labels)) > 7 else 0)
     axes.set_yticklabels(map(_plain, up.labels))
     axes.set(xlabel=_words(across_name), ylabel=_words(up_name))
     trials = f"{_plain(common)}\n" if common else ""
     trials += f"a cell: mean over up to {num_trials.max()} trials; " if num_trials.max() > 1 else ""
-    figure.suptitle(
-        f"{trials}{_left_out(dataset)}\n{_CROSS} and number: runs not finite, hatched where all are", fontsize=9
-    )
+    marks = f"{_CROSS} and number: runs not finite; hatched: no finite run"
+    if (num_finite[~np.isfinite(mean)] > 0).any():
+        marks += "\nwithout a mean: no seed is finite in all of the cell's trials"
+    figure.suptitle(f"{trials}{_left_out(dataset)}\n{marks}", fontsize=9)
     return figure
 
 
@@ -144,11 +149,12 @@ def differences(dataset: Any, metric: str | None = None) -> Any:
 
     metric = levels.known_metric(dataset, metric)
     values = levels.last_values(dataset, metric)
-    scored = np.flatnonzero(np.isfinite(values).sum(1) > 1)
-    first = int(scored[0]) if scored.size else 0
-    others = [trial for trial in levels.spread(dataset, metric, without=first) if np.isfinite(values[trial]).sum() > 1]
-    if not others:
-        raise StudyError("a difference needs two trials with two finite seeds: run e.g. `jaxexp run NAME seeds=8`")
+    first, others = _paired(np.isfinite(values))
+    if first is None:
+        raise StudyError(
+            "a difference needs two trials that are finite at the same two seeds: run e.g. `jaxexp run NAME seeds=8`"
+        )
+    others = levels.spread(dataset, metric, others)
     labels = [
         textwrap.fill(_plain(label), 34, break_long_words=False) for label in levels.labels(dataset, [first, *others])
     ]
@@ -189,7 +195,7 @@ def parallel(dataset: Any, metric: str | None = None) -> Any:
     axes = figure.subplots()
     columns = [*(dataset[name].values for name in drawn), mean]
     heights = [coordinates.upright(axes, position, values) for position, values in enumerate(columns)]
-    coordinates.lines(axes, np.asarray(heights).T, mean, levels.smaller_is_better(metric), num_thick=_MAX_LINES)
+    coordinates.lines(axes, np.asarray(heights).T, mean, levels.ranked(dataset, metric), num_thick=_MAX_LINES)
     axes.set(xlim=(-0.3, len(drawn) + 0.7), ylim=(-0.05, 1.05), yticks=[], xticks=range(len(drawn) + 1))
     axes.set_xticklabels([_words(name).replace(" ", "\n", 1) for name in (*drawn, metric)], fontsize=9)
     axes.spines[:].set_visible(False)
@@ -198,6 +204,15 @@ def parallel(dataset: Any, metric: str | None = None) -> Any:
     first += f"; thick: the {_MAX_LINES} best{told}\n" if len(mean) > _MAX_LINES else f"{told}\n"
     figure.suptitle(f"{first}{_left_out(dataset)}; {_CROSS}: no finite run", fontsize=10)
     return figure
+
+
+def _paired(finite: np.ndarray) -> tuple[int | None, list[int]]:
+    """The first trial that shares two finite seeds with another, and all that share two with it; [trial, seed]."""
+    for first in np.flatnonzero(finite.sum(1) > 1).tolist():
+        shared = np.flatnonzero((finite & finite[first]).sum(1) > 1).tolist()
+        if len(shared) > 1:
+            return first, [trial for trial in shared if trial != first]
+    return None, []
 
 
 KINDS: Mapping[str, Callable[..., Any]] = {
@@ -346,11 +361,11 @@ def _sensitivity(axes: Any, dataset: Any, name: str, metric: str) -> None:
         axes.legend(fontsize=7, frameon=False)
 
 
-def _cell(axes: Any, mesh: Any, x: int, y: int, mean: float, diverged: int) -> None:
-    """The figures of one cell of a heatmap; hatched where no run is finite."""
+def _cell(axes: Any, mesh: Any, x: int, y: int, mean: float, diverged: int, hatched: bool) -> None:
+    """The figures of one cell of a heatmap."""
     from matplotlib.patches import Rectangle
 
-    if not np.isfinite(mean):
+    if hatched:
         axes.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor="0.6", linewidth=0))
     told = [f"{mean:.3g}"] if np.isfinite(mean) else []
     told += [f"{_CROSS}{diverged:,}"] if diverged else []

@@ -1,5 +1,6 @@
 """Parallel coordinates: upright axes side by side, and a line a trial through its values. Chooses nothing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,27 +43,25 @@ def upright(axes: Any, position: int, values: np.ndarray) -> np.ndarray:
     return heights
 
 
-def lines(axes: Any, heights: np.ndarray, value: np.ndarray, ascending: bool, num_thick: int) -> None:
+def lines(axes: Any, heights: np.ndarray, value: np.ndarray, ranked: Sequence[int], num_thick: int) -> None:
     """Draws a line a trial, coloured by its value: the best on top and thick, those without a value dotted.
 
     Args:
         axes: Of matplotlib.
         heights: Where each trial meets each axis, [num_trials, num_axes].
         value: What came out of each trial, [num_trials]; NaN where nothing did.
-        ascending: Whether small values are the best.
+        ranked: The trials that have a value, the best first.
         num_thick: How many lines are thick.
     """
     from matplotlib.collections import LineCollection
 
-    order = np.argsort(np.where(np.isfinite(value), -value if ascending else value, -np.inf), kind="stable")
-    place = np.arange(heights.shape[1])
-    finite = order[np.isfinite(value[order])]
+    place, finite = np.arange(heights.shape[1]), np.asarray(ranked[::-1], np.int64)
     for chosen, width, alpha in ((finite[:-num_thick], 0.8, 0.5), (finite[-num_thick:], 2.6, 1.0)):
         drawn = LineCollection([np.column_stack([place, heights[trial]]) for trial in chosen], cmap="cividis")
         drawn.set(array=value[chosen], linewidth=width, alpha=alpha, rasterized=len(chosen) > _PIXELS_FROM)
         if finite.size:
             drawn.set_clim(value[finite].min(), value[finite].max())
         axes.add_collection(drawn)
-    for trial in order[~np.isfinite(value[order])][:_PIXELS_FROM]:
+    for trial in np.flatnonzero(~np.isfinite(value))[:_PIXELS_FROM]:
         axes.plot(place[:-1], heights[trial, :-1], color="0.6", linewidth=0.6, linestyle=":")
         axes.plot(place[-1], -0.03, "x", color="black", markersize=5)

@@ -16,7 +16,7 @@ from jaxexp.results import NOT_FINITE, OK
 _MAX_LINES, _MAX_CELLS, _MAX_CLASSES = 8, 12, 8
 _MAX_POINTS, _MAX_LABEL = 100, 90
 _SMALLER_IS_BETTER = re.compile(
-    "loss|error|cross_entropy|nll|mse|mae|brier|perplexity|divergence|distance|regret|difference|cost|seconds"
+    "loss|error|cross_entropy|nll|neg(?:ative)?_?log|mse|mae|brier|perplexity|divergence|distance|regret|difference|cost|seconds"
 )
 
 
@@ -305,20 +305,32 @@ def diverged(dataset: Any) -> np.ndarray:
     return (dataset["status"].values == NOT_FINITE).sum(1)
 
 
-def spread(dataset: Any, metric: str, without: int | None = None) -> list[int]:
+def ranked(dataset: Any, metric: str) -> list[int]:
+    """Returns the trials with a finite run, the best first: those of which fewer runs diverged before all others.
+
+    Args:
+        dataset: Results.
+        metric: Whose last value ranks them where as many diverged, as in `tables.ordered`.
+    """
+    value = mean(last_values(dataset, metric)) * (1 if smaller_is_better(metric) else -1)
+    order = np.lexsort((value, diverged(dataset)))
+    return [int(trial) for trial in order if np.isfinite(value[trial])]
+
+
+def spread(dataset: Any, metric: str, among: Sequence[int] | None = None) -> list[int]:
     """Returns the trials to draw: all in order, or of more than eight those spread evenly from the best to the worst.
 
     Args:
         dataset: Results.
-        metric: Whose last value ranks them.
-        without: A trial to leave out.
+        metric: By which they are `ranked`.
+        among: The trials to choose from; all where None.
     """
-    there = [trial for trial in range(dataset.sizes["trial"]) if trial != without]
+    there = list(range(dataset.sizes["trial"]) if among is None else among)
     if len(there) <= _MAX_LINES:
         return there
-    value = mean(last_values(dataset, metric)) * (1 if smaller_is_better(metric) else -1)
-    ranked = sorted((trial for trial in there if np.isfinite(value[trial])), key=lambda trial: value[trial])
-    return [ranked[at] for at in np.unique(np.linspace(0, len(ranked) - 1, _MAX_LINES).astype(int))] if ranked else []
+    wanted = set(there)
+    known = [trial for trial in ranked(dataset, metric) if trial in wanted]
+    return [known[at] for at in np.unique(np.linspace(0, len(known) - 1, _MAX_LINES).astype(int))] if known else []
 
 
 def balanced(dataset: Any, cell: np.ndarray, shown: np.ndarray, without: Sequence[str]) -> tuple[np.ndarray, str]:

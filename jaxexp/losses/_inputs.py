@@ -39,7 +39,7 @@ def pair(where: str, outputs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, 
 
 
 def class_labels(where: str, outputs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Returns outputs ``[..., num_classes]`` and integer labels ``[...]`` as arrays.
+    """Returns outputs ``[..., num_classes]`` and integer labels ``[...]`` as arrays, in a dtype that has every class.
 
     Args:
         where: The public function that asks; errors name it.
@@ -63,6 +63,8 @@ def class_labels(where: str, outputs: ArrayLike, labels: ArrayLike) -> tuple[jax
             f"{_remedy(outputs, labels)}"
         )
     examples(where, outputs)
+    if outputs.shape[-1] - 1 > jnp.iinfo(labels.dtype).max:  # class 256 would wrap to 0 in uint8
+        labels = labels.astype(jnp.int32)
     return outputs, labels
 
 

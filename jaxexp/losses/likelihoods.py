@@ -95,7 +95,8 @@ def categorical_nll(outputs: ArrayLike, labels: ArrayLike, *, rows: Rows | str =
     Args:
         outputs: ``[..., num_classes]``, floating. Above 0 for the true class unless they are logits: a true
             class of probability 0 gives infinity.
-        labels: Integers ``[...]`` in ``[0, num_classes)``, or distributions of the outputs' shape (one-hot).
+        labels: Integers ``[...]`` in ``[0, num_classes)``, of which one outside gives NaN; or distributions of the
+            outputs' shape (one-hot).
         rows: What a row of outputs is (see `Rows`); static. With `Rows.RAW` the result is a likelihood only
             if the rows sum to 1, which is not checked.
 
@@ -116,7 +117,10 @@ def categorical_nll(outputs: ArrayLike, labels: ArrayLike, *, rows: Rows | str =
         >>> print(f"{categorical_nll(outputs, labels):.4f}")
         1.9577
     """
+    are_classes = jnp.ndim(labels) < jnp.ndim(outputs)
     outputs, labels = _inputs.class_distributions("categorical_nll", outputs, labels)
+    if are_classes:
+        labels = jnp.where(labels.any(axis=-1, keepdims=True), labels, jnp.nan)
     rows = _inputs.choice("categorical_nll", "rows", Rows, rows)
     if rows is Rows.LOGITS:
         return optax.losses.safe_softmax_cross_entropy(outputs, labels).sum()

@@ -20,7 +20,7 @@ from jaxexp.figures import levels
 from jaxexp.pages import elements, provenance, vector
 from jaxexp.pages.elements import Markup
 from jaxexp.results import NOT_FINITE, NOT_RUN, whole_seeds
-from jaxexp.statistics import Verdict
+from jaxexp.statistics import ClaimsError, Verdict
 from jaxexp.stored_plans import StoredPlan
 from jaxexp.study import Claim, Study
 
@@ -166,11 +166,13 @@ def _question(record: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def _judged(subject: Subject) -> tuple[list[Verdict], str]:
-    """The verdicts of the study's claims, or why there are none."""
+    """The verdicts of the study's claims, and why there are none or a claim cannot be judged."""
     if subject.study is None:
         return [], "Claims are not judged: the study of this run is not at hand."
     try:
         return statistics.check(subject.study, whole_seeds(subject.dataset)), ""
+    except ClaimsError as problem:
+        return problem.verdicts, f"Not every claim can be judged: {problem}"
     except Exception as problem:  # an estimate is anyone's code, and half of a run may be missing
         kind = "" if isinstance(problem, JaxexpError) else f"{type(problem).__name__}: "
         return [], f"Claims cannot be judged: {kind}{problem}"
@@ -215,9 +217,8 @@ def _verdicts(subject: Subject, judged: Sequence[Verdict], problem: str) -> str:
         f"cases p, adjusted for the number of claims, is at most {level}. Seeds are the "
         "replicates (n); where one is left out, for it is not finite, neither is said."
     )
-    return elements.table(
-        caption, titles, lines, {0: "sentence", 2: "short", 3: "short", 4: "number", 5: "number", 6: "number"}
-    )
+    kinds = {0: "sentence", 2: "short", 3: "short", 4: "number", 5: "number", 6: "number"}
+    return elements.table(caption, titles, lines, kinds) + elements.paragraphs([problem])
 
 
 def _judgement(found: Verdict, claim: Claim) -> list[Any]:

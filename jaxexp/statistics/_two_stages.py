@@ -42,14 +42,13 @@ def seeds_needed(differences: Any, half_width: float, confidence: float = 0.95) 
     if kept.size < 2:
         raise StudyError(f"{kept.size} finite seeds have no spread to plan with: run at least 2, better 10, `seeds=10`")
     t, root = float(stdtrit(kept.size - 1, (1 + confidence) / 2)), _known_spread(kept) / half_width
-    needed = max(kept.size, t * root * t * root) * ((kept.size + excluded) / kept.size)
-    if not needed <= MAX_NUM_SEEDS:
+    finite, per_finite = max(kept.size, t * root * t * root), (kept.size + excluded) / kept.size
+    if not (needed := finite * per_finite) <= MAX_NUM_SEEDS:
         raise StudyError(
             f"half_width={half_width:g} needs {needed:.2g} seeds by the spread of the first {kept.size}, over the "
             f"{MAX_NUM_SEEDS:,} that a study can have: ask for a wider one, `half_width={_affordable(kept, t):.2g}`"
         )
-    finite = max(kept.size, math.ceil(t * root * t * root))
-    return max(kept.size + excluded, math.ceil(finite * (kept.size + excluded) / kept.size))
+    return math.ceil(math.ceil(finite) * (kept.size + excluded) / kept.size)
 
 
 def _affordable(kept: np.ndarray, t: float, num_seeds: int = 1000) -> float:

@@ -133,6 +133,29 @@ def test_a_part_of_the_seeds_is_compared_with_the_same_seeds(recorded, tmp_path)
     assert {judged.comparison.n for judged in found.judged} == {3}
 
 
+def test_a_claim_whose_estimate_depends_on_other_seeds_is_judged_on_all_of_them_alone(recorded, tmp_path):
+    path = tmp_path / "experiments" / "walks.py"
+    path.write_text(
+        path.read_text()
+        + "last = lambda d: d.largest.isel(eval_step=-1)\n"
+        + "worst = lambda d: int(last(d).where(d.seed % 2 == 0).mean('seed').fillna(9).argmin('trial'))\n"
+        + "odd = lambda d: last(d).isel(trial=worst(d)).sel(seed=d.seed % 2 == 1)\n"
+        + "moved = lambda d: abs(last(d) - d.largest.isel(eval_step=0)).mean('seed')\n"
+        + "largest = lambda d: last(d).isel(trial=int(moved(d).argmax('trial')))\n"
+        + "study = study.replace(claims=(*study.claims, jx.Claim('Worst.', odd, jx.above(0)),\n"
+        + "    jx.Claim('Largest.', largest, jx.above(0))))\n"
+    )
+    study, source = catalog.load("walks").study, jobs.Source("walks", path.read_text(), tmp_path)
+    report.write(tmp_path / "new", study, worker.run(study, tmp_path / "new", tile=Tile(2, 2), source=source))
+    assert len(study.claims) == 3
+    whole = again(tmp_path / "new", tmp_path / "again")
+    assert (whole.verdict, whole.not_judged) == (IDENTICAL, [])
+    part = again(tmp_path / "new", tmp_path / "part", seeds=3)
+    assert (part.verdict, [told.split(":")[0] for told in part.not_judged]) == (IDENTICAL, ["Worst.", "Largest."])
+    assert "Far." in {judged.quantity for judged in part.judged}
+    assert part.not_judged[0].endswith("leave --seeds out")
+
+
 def test_of_other_seeds_than_the_first_the_recorded_ones_are_taken(tmp_path):
     record = {"experiment": "velocity_init", "words": ["seeds=7,3,5", "num_steps=9"], "full": False, "samples": None}
     store.create(tmp_path, {**record, "tile": [1, 1]})

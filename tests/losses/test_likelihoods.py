@@ -152,6 +152,22 @@ def test_the_most_likely_variance_is_the_squared_error() -> None:
     assert min(at[0.2], at[0.22]) > best
 
 
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int16, jnp.int32])
+def test_labels_of_a_narrow_dtype_are_those_of_int32(dtype: Any) -> None:
+    logits, labels = jnp.arange(600.0).reshape(2, 300) % 7, jnp.array([0, 100])
+    for loss in (losses.softmax_cross_entropy, losses.categorical_nll):
+        assert float(loss(logits, labels.astype(dtype))) == float(loss(logits, labels))
+
+
+@pytest.mark.parametrize("label", [-1, 10])
+@pytest.mark.parametrize("rows", Rows)
+def test_a_label_that_is_no_class_costs_nan_and_not_nothing(label: int, rows: Rows) -> None:
+    outputs, labels = jnp.full((2, 10), 0.1), jnp.array([3, label])
+    assert math.isnan(losses.categorical_nll(outputs, labels, rows=rows))
+    assert math.isnan(losses.softmax_cross_entropy(outputs, labels))
+    assert math.isfinite(losses.categorical_nll(outputs, jnp.array([3, 9]), rows=rows))
+
+
 def test_what_does_not_fit_is_refused() -> None:
     outputs = jnp.zeros((2, 3))
     with pytest.raises(StudyError, match=r"rows='softmax' is no Rows; known: logits, normalized, raw"):
