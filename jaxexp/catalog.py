@@ -204,7 +204,7 @@ def run_folder(name: str, out: Path, run_name: str | None) -> Path:
         StoreError: If there is none, or `name` is a path and `run_name` is given as well.
     """
     given = Path(name)
-    if (given / "run.json").is_file():
+    if _is_run(given):
         if run_name is not None:
             raise StoreError(
                 f"{given} is a run, and --name {run_name} would choose one of an experiment's: leave --name out, or "
@@ -212,7 +212,7 @@ def run_folder(name: str, out: Path, run_name: str | None) -> Path:
             )
         return given
     below = out / name / ("default" if run_name is None else run_name)
-    if (below / "run.json").is_file():
+    if _is_run(below):
         return below
     there = sorted(path.parent for path in out.glob("*/*/run.json"))
     known = f"; there are {', '.join(map(str, there[:8]))}" if there else ""
@@ -220,3 +220,10 @@ def run_folder(name: str, out: Path, run_name: str | None) -> Path:
     if near:
         raise StoreError(f"there is no run at {given} or {below}; did you mean {near[0]!r}?")
     raise StoreError(f"there is no run at {given} or {below}{known}: start one with `jaxexp run EXPERIMENT`")
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / "run.json").is_file()
+    except OSError as problem:
+        raise StoreError(f"{folder} cannot be read: {problem.strerror}; see who may read it") from problem

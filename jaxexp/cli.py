@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb needs it: `--help` and `list` answer at 
 
 import errno
 import inspect
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
@@ -52,6 +53,8 @@ def main(study: Any = None, *, full: Any = None) -> None:
         full: The same study at full size, for `--full`.
     """
     signals.listen()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack a sign of a table
     if study is None:
         _end_with(app)
     module = sys.modules["__main__"]

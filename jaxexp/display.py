@@ -4,10 +4,11 @@ Results go to standard output, all else to standard error, so that `--json` and 
 """
 
 import contextlib
+import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -26,16 +27,31 @@ _MANY_PROGRAMS = 8
 out = Console(highlight=False, soft_wrap=True)
 
 
-class _Beside(Console):
-    """What is said beside the results: where nobody reads it any more, the work goes on."""
+class _Beside:
+    """Standard error, for what is said beside the results: where it cannot be written any more, the work goes on."""
 
-    def on_broken_pipe(self) -> None:
-        """Falls silent."""
-        self.quiet = True
-        signals.silence(2)
+    def write(self, text: str) -> int:
+        """Writes a text, or falls silent."""
+        self._tried(lambda: sys.stderr.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes what is left, or falls silent."""
+        self._tried(lambda: sys.stderr.flush())
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is as standard error has it."""
+        return getattr(sys.stderr, name)
+
+    def _tried(self, action: Callable[[], Any]) -> None:
+        if sys.stderr is not None:
+            try:
+                action()
+            except OSError:
+                signals.silence(2)
 
 
-err = _Beside(stderr=True, highlight=False, soft_wrap=True)
+err = Console(file=cast(IO[str], _Beside()), highlight=False, soft_wrap=True)
 
 
 def json_document(value: Any) -> None:

@@ -153,7 +153,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of an npz archive, each checked before memory is taken for it.
 
     Raises:
-        StoreError: If the file is no whole npz archive of plain arrays, or any bit of it has changed.
+        DamagedError: If the file is no whole npz archive of plain arrays, or any bit of it has changed.
+        StoreError: If it cannot be read.
     """
     try:
         content = memoryview(read(path))
@@ -162,6 +163,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             found = {info.filename.removesuffix(".npy"): _read_member(archive, info) for info in archive.infolist()}
             return dict(_with_dtype(*member) for member in found.items())
+    except (StoreError, MemoryError):
+        raise
     except Exception as problem:  # a damaged header can make NumPy's parser raise anything
         raise DamagedError(f"{path} is damaged or no archive of arrays ({problem}): {REDO}") from problem
 
@@ -170,11 +173,19 @@ def read(path: Path) -> bytes:
     """Returns the content of a plain file of a run folder.
 
     Raises:
-        OSError: If it cannot be read, or is no plain file in its own folder (a link may lead anywhere).
+        OSError: If it is no plain file in its own folder (a link may lead anywhere).
+        StoreError: If it may be whole, and cannot be read.
     """
-    if path.is_symlink() or not path.is_file():
-        raise OSError(f"{path} is no plain file")
-    return path.read_bytes()
+    try:
+        if path.is_file() and not path.is_symlink():
+            return path.read_bytes()
+    except FileNotFoundError:  # it has been removed just now
+        raise
+    except OSError as problem:
+        raise StoreError(
+            f"{path} cannot be read ({problem.strerror}), and nothing was changed: see who may read it, or try again"
+        ) from problem
+    raise OSError(f"{path} is no plain file")
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -209,7 +220,8 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     """Returns the document that `sealed_json` made, without its digest.
 
     Raises:
-        StoreError: If it is damaged.
+        DamagedError: If it is not what was written.
+        StoreError: If it cannot be read.
     """
     try:
         content = read(path)
@@ -217,6 +229,8 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
         seal = found.pop("sha256")
         if seal != _digest(found) or content != sealed_json(found):
             raise ValueError("its SHA-256 does not fit")
+    except StoreError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise DamagedError(f"{path} is damaged ({problem!r}): {REDO}") from problem
     return found
@@ -233,7 +247,11 @@ def locked(folder: Path) -> Iterator[None]:
     Where the file system has no locks, nothing is held.
     """
     try:
-        descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+        descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    except PermissionError as problem:
+        raise StoreError(
+            f"{folder / 'lock'} cannot be opened ({problem.strerror}): who made it may let others write, chmod g+w"
+        ) from problem
     except OSError as problem:
         raise StoreError(f"{folder / 'lock'} is no plain file ({problem.strerror}): remove it") from problem
     with os.fdopen(descriptor, "ab") as file:

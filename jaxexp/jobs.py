@@ -123,7 +123,7 @@ def prepare(
     plan = plans.plan(study, tile=tile, yes=yes)
     if folder is None:
         return _job(plan if tile else timing.fastest(plan), None, ())
-    if fresh and store.exists(folder):
+    if fresh and (store.exists(folder) or "plans" in _names(folder)):
         _refuse_where_others_work(folder)
         _put_aside(folder)
     there = _names(folder)

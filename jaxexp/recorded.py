@@ -39,8 +39,8 @@ def order(folder: Path, seeds: int | None = None, words: Sequence[str] = ()) -> 
         every = studies.seeds(overrides.chosen(catalog.load(path), full, said, samples))
         _check_seeds(folder, seeds, len(every))
         first = every[:seeds]
-        # A single number would mean how many.
-        said = _merged(said, [f"seeds={','.join(map(str, first))}" if len(first) > 1 else f"seeds=0:{first[0] + 1}"])
+        listed = ",".join(map(str, first)) if len(first) > 1 else f"{first[0]}:{first[0] + 1}"  # 5 would mean how many
+        said = _merged(said, [f"seeds={listed}"])
     return Order(path, full, said, samples)
 
 
@@ -58,7 +58,9 @@ def _path(folder: Path, record: Mapping[str, Any]) -> Path:
     path, source = record.get("path") or Path(catalog.FOLDER, f"{record['experiment']}.py"), record.get("source")
     if source == "":
         raise StudyError(f"{folder} was made by Python code that called jaxexp: no experiment file is recorded")
-    there = [start / path for start in (*folder.resolve().parents, Path()) if (start / path).is_file()]
+    above = [start / path for start in (*folder.resolve().parents, Path()) if not Path(path).is_absolute()]
+    # What lies in the folder itself may be anyone's, and is not run.
+    there = [one for one in above if one.is_file() and folder.resolve() not in one.resolve().parents]
     if there:
         return next((one for one in there if _has(one, source)), there[0])
     raise StudyError(

@@ -37,13 +37,17 @@ def code(number: int) -> int:
     return 128 + number
 
 
-def listen() -> Callable[[], None]:
-    """Lets the signals end the process at once; returns what undoes it. Outside the main thread it does nothing."""
+def listen(fresh: bool = True) -> Callable[[], None]:
+    """Lets the signals end the process at once; returns what undoes it. Outside the main thread it does nothing.
+
+    Args:
+        fresh: Whether the command to be typed again starts over as this one did.
+    """
 
     def on_signal(number: int, _frame: Any) -> NoReturn:
-        _end(number)
+        _end(number, fresh)
 
-    return _set(on_signal, lambda number: _AT_ONCE_SECONDS)
+    return _set(on_signal, lambda number: _AT_ONCE_SECONDS, fresh)
 
 
 def _end(number: int, fresh: bool = True) -> NoReturn:
@@ -58,9 +62,9 @@ def _end(number: int, fresh: bool = True) -> NoReturn:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[None]:
+def listening(fresh: bool = True) -> Iterator[None]:
     """Listens while what is inside goes on."""
-    undo = listen()
+    undo = listen(fresh)
     try:
         yield
     finally:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jaxexp import display, foreground, jobs, worker
+from jaxexp import catalog, display, foreground, jobs, worker
 from jaxexp.cli import app
+from jaxexp.errors import StoreError
 
 EXPERIMENT = '''"""How fast does a ball roll?"""
 import jax, jax.numpy as jnp
@@ -149,6 +150,33 @@ def test_only_a_verb_that_takes_words_hints_at_them(folder, words, hinted):
     done = jaxexp(folder, *words)
     assert done.returncode == 2
     assert ("seed=..., e.g. seeds=64" in done.stderr) == hinted
+
+
+def test_a_run_goes_on_where_standard_error_cannot_be_written(folder):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "jaxexp", "run", "ball"]
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=full, text=True)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].startswith("run ")
+
+
+def test_signs_that_standard_output_lacks_are_written_otherwise(folder):
+    path = folder / "experiments" / "ball.py"
+    path.write_text(path.read_text().replace('"""How', '"""β: how', 1))
+    done = jaxexp(folder, "list", env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+    assert done.returncode == 0
+    assert "\\u03b2: how" in done.stdout
+
+
+def test_a_run_that_nobody_may_read_is_told_without_a_traceback(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(StoreError, match="ball cannot be read: Permission denied"):
+        catalog.run_folder("ball", Path("results"), None)
 
 
 def test_no_device_is_said_by_doctor_too(folder):

@@ -55,3 +55,11 @@ def test_a_width_in_xla_flags_is_left_alone(on, monkeypatch):
     on(ZEN5)
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_prefer_vector_width=256")
     assert devices.compiler_options() == {}
+
+
+def test_git_is_asked_without_a_lock_on_the_repository(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(devices.subprocess, "run", lambda command, **options: asked.append(command) or failed)
+    failed = devices.subprocess.CompletedProcess((), 1, "", "")
+    assert devices.git_state(tmp_path) == {"commit": None, "dirty": None}
+    assert {tuple(command[:2]) for command in asked} == {("git", "--no-optional-locks")}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from jaxexp import files
-from jaxexp.errors import StoreError
+from jaxexp.errors import DamagedError, StoreError
 
 in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 ABOUT_A_MEGABYTE = 2**20
@@ -268,3 +268,26 @@ def test_a_name_that_is_taken_names_one_folder_here(name):
 def test_usual_names_are_taken():
     for name in ("default", "wide-sweep_2", "lr=0.1,0.2", "2026-01-01", "a" * 100):
         assert files.check_name(name) == name
+
+
+@pytest.mark.parametrize("read", [files.read_npz, files.read_sealed_json])
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch, read, code):
+    (tmp_path / "whole").write_bytes(b"whole")
+
+    def refused(path: Path) -> bytes:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(StoreError, match=r"whole cannot be read .*nothing was changed") as caught:
+        read(tmp_path / "whole")
+    assert not isinstance(caught.value, DamagedError)
+
+
+def test_a_lock_can_be_shared_by_those_who_may_write_to_the_folder(tmp_path):
+    before = os.umask(0o002)
+    try:
+        with files.locked(tmp_path):
+            assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)

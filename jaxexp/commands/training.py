@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxexp import catalog, sizes
+from jaxexp import catalog, signals, sizes
 from jaxexp.commands.options import (
     AllowMixed,
     DryRun,
@@ -162,7 +162,8 @@ def run(
                 about = {"folder": folder, "runs": done.job.plan.num_runs, "computed": done.num_runs, "left": left}
                 display.json_document({**about, "seconds": done.seconds})
             return
-        _report(done, folder, study, as_json)
+        with signals.listening(fresh=False):
+            _report(done, folder, study, as_json)
 
 
 def _report(done: "Done", folder: Path, study: Any, as_json: bool) -> None:

@@ -443,3 +443,18 @@ def test_more_seeds_than_a_folder_has_are_refused(recorded):
     shutil.rmtree(recorded / "plans")  # as of a reference
     with pytest.raises(StoreError, match="has 5 seeds, of which 6 are wanted"):
         recorded_orders.asked(recorded, 6)
+
+
+def test_an_experiment_file_that_lies_in_the_run_folder_is_not_run(recorded, tmp_path):
+    record = store.record(recorded)
+    (recorded / "evil.py").write_text("raise SystemExit('it ran')")
+    for path in ("run/evil.py", str(recorded / "evil.py")):
+        (recorded / "run.json").write_bytes(files.sealed_json({**record, "path": path}))
+        with pytest.raises(StudyError, match=r"there is no .*evil.py here"):
+            recorded_orders.asked(recorded)
+
+
+def test_the_first_of_seeds_that_begin_elsewhere_is_one(recorded):
+    record = store.record(recorded)
+    (recorded / "run.json").write_bytes(files.sealed_json({**record, "words": ["seeds=100:104"]}))
+    assert recorded_orders.order(recorded, 1).words == ["seeds=100:101"]

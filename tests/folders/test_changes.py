@@ -128,3 +128,11 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path, study):
 def test_a_folder_in_which_another_process_is_just_beginning_is_no_other_files(tmp_path, study):
     files.temporary_beside(tmp_path / "probe").touch()
     assert jx.run(study, tmp_path, tile=TILE).sizes["seed"] == study.seeds
+
+
+def test_fresh_puts_a_folder_without_its_record_aside_as_well(tmp_path, study):
+    jx.run(study, tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    jx.run(study.replace(num_steps=7), tmp_path / "run", fresh=True)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list((tmp_path / "run" / "plans").iterdir())) == 1
