@@ -113,6 +113,25 @@ def dataset(trials: Table, seeds: np.ndarray, results: Iterable[Result], attribu
     )
 
 
+def status_at(dataset: Any, at: int | None = None) -> np.ndarray:
+    """Returns the status of each run as it is after so many steps, int8 [trial, seed].
+
+    A run that is OK after fewer steps, in a folder where others were trained for more, is not run there.
+
+    Args:
+        dataset: Results.
+        at: After how many steps; the last evaluation, or record of a step's metrics, where None.
+    """
+    status = dataset["status"].values
+    for dimension in ("eval_step", "step"):
+        of_steps = [array for array in dataset.values() if dimension in array.dims]
+        if of_steps and dataset.sizes[dimension]:
+            known = dataset[dimension].values.tolist()
+            there = of_steps[0].isel({dimension: known.index(at) if at in known else -1}).transpose("trial", "seed")
+            return np.where((status == OK) & np.isnan(there.values), np.int8(NOT_RUN), status)
+    return status
+
+
 def whole_seeds(dataset: Any) -> Any:
     """Returns the results at the seeds at which every trial has run, or at all seeds where there is none such.
 
@@ -121,7 +140,7 @@ def whole_seeds(dataset: Any) -> Any:
     Args:
         dataset: Results.
     """
-    whole = (dataset["status"].values != NOT_RUN).all(axis=0)
+    whole = (status_at(dataset) != NOT_RUN).all(axis=0)
     return dataset.isel(seed=whole) if whole.any() else dataset
 
 
@@ -131,7 +150,7 @@ def seeds_told(dataset: Any) -> str:
     Args:
         dataset: Results.
     """
-    counts = (dataset["status"].values != NOT_RUN).sum(axis=1)
+    counts = (status_at(dataset) != NOT_RUN).sum(axis=1)
     low, high = (int(counts.min()), int(counts.max())) if counts.size else (0, 0)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxexp.errors import StudyError, suggestion
-from jaxexp.results import NOT_FINITE, NOT_RUN, OK, STOPPED_EARLY
+from jaxexp.results import NOT_FINITE, NOT_RUN, OK, STOPPED_EARLY, status_at
 
 COUNTS = ("trials", "n", "diverged", "stopped early", "not run")
 """The columns that count; a hyperparameter of that name is titled `config.NAME`."""
@@ -153,7 +153,7 @@ def columns(
     if at is not None and steps_shown(dataset, at) and not set(shown) & {n for n in names if _evaluated(dataset, n)}:
         raise StudyError(f"--at is of evaluations, and nothing evaluated is shown ({', '.join(shown)}): leave it out")
     groups = _groups(dataset, group_by)
-    status = dataset["status"].values
+    status = status_at(dataset, at)
     made = {_title(name): dataset[name].values[groups.first] for name in group_by or varied(dataset)}
     made |= {"trials": groups.sizes} if group_by else {}
     made |= _counts(status, groups)

@@ -170,7 +170,7 @@ def _compare_arms(
         display.json_document({"folder": folder, **_document(found)})
         return
     _print_others(dataset, metric, chosen)
-    _print(found, int((~comparisons.were_run(dataset, arms.matched(dataset, *words))).sum()))
+    _print(found, int((~comparisons.were_run(dataset, arms.matched(dataset, *words), at)).sum()))
     _print_stage(folder, dataset, words, found)
     if wish is not None:
         half = (found.difference.high - found.difference.low) / 2
@@ -310,7 +310,7 @@ def _parted(dataset: Any, words: tuple[str, str], metric: str, at: int, first: l
 
     pairs = arms.matched(dataset, *words)
     one, other = comparisons.paired_scores(dataset, pairs, metric, at)
-    ran, is_first = comparisons.were_run(dataset, pairs), np.isin(dataset["seed"].values, first)
+    ran, is_first = comparisons.were_run(dataset, pairs, at), np.isin(dataset["seed"].values, first)
     return (one - other)[ran & is_first], (one - other)[ran & ~is_first]
 
 
@@ -366,10 +366,10 @@ def _train(folder: Path, dataset: Any, words: tuple[str, str], seeds: list[int],
 
     from jaxexp import display, foreground, jobs, overrides, recorded, stages, worker
     from jaxexp.comparisons import arms
-    from jaxexp.results import NOT_RUN
+    from jaxexp.results import NOT_RUN, status_at
 
     trials = sorted({trial for pair in arms.matched(dataset, *words) for trial in pair})
-    there = dataset["seed"].values[(dataset["status"].values[trials] != NOT_RUN).all(0)]
+    there = dataset["seed"].values[(status_at(dataset)[trials] != NOT_RUN).all(0)]
     left = np.setdiff1d(seeds, there)
     if not left.size:
         return dataset

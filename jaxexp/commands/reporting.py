@@ -96,7 +96,7 @@ def _written(folder: Path, metric: str | None, by: str | None, refresh: int | No
 
     dataset = worker.load(folder)
     shares = _shares(dataset, levels.known_metric(dataset, metric)) if tables.metrics(dataset) else None
-    left = int((dataset["status"].values == results.NOT_RUN).sum())
+    left = int((results.status_at(dataset) == results.NOT_RUN).sum())
     study, notes = _study(folder)
     notes += filter(None, [stages.note(folder)])
     subject = page.subject(folder, dataset, study=study, notes=notes, metric=metric, by=by, shares=shares)

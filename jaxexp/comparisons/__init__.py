@@ -12,7 +12,7 @@ import numpy as np
 from jaxexp import statistics, tables
 from jaxexp.comparisons import arms, shared
 from jaxexp.errors import StudyError, suggestion
-from jaxexp.results import NOT_FINITE, NOT_RUN, OK
+from jaxexp.results import NOT_FINITE, NOT_RUN, OK, status_at
 from jaxexp.statistics import Estimate
 
 LEVEL = 0.05
@@ -126,10 +126,10 @@ def paired_scores(dataset: Any, pairs: Pairs, metric: str, at: int | None = None
     return np.where(both, first, np.nan), np.where(both, second, np.nan)
 
 
-def were_run(dataset: Any, pairs: Pairs) -> np.ndarray:
-    """Returns which seeds [seed] were run for all trials of both arms."""
+def were_run(dataset: Any, pairs: Pairs, at: int | None = None) -> np.ndarray:
+    """Returns which seeds [seed] were run for all trials of both arms, for so many steps, or all where None."""
     trials = [trial for pair in pairs for trial in pair]
-    return (dataset["status"].values[trials] != NOT_RUN).all(0)
+    return (status_at(dataset, at)[trials] != NOT_RUN).all(0)
 
 
 def compare(
@@ -165,7 +165,7 @@ def compare(
     """
     pairs = arms.matched(dataset, first, second)
     num_matching = sum(arms.num_matching(dataset, words) for words in (first, second))
-    ran = were_run(dataset, pairs)
+    ran = were_run(dataset, pairs, at)
     if not ran.any():
         raise StudyError(f"no seed was run for both {first} and {second}: run them, e.g. `jaxexp run EXPERIMENT`")
     values = tuple(arm[ran] for arm in paired_scores(dataset, pairs, metric, at))
@@ -240,7 +240,7 @@ def compare_runs(
     if not seeds.size:
         raise StudyError("the two runs share no seed: train the seeds of one in the other, e.g. `seeds=0:64`")
     values = [scores(dataset, metric, at)[:, place] for dataset, place in zip((first, second), places, strict=True)]
-    status = [dataset["status"].values[:, place] for dataset, place in zip((first, second), places, strict=True)]
+    status = [status_at(dataset, at)[:, place] for dataset, place in zip((first, second), places, strict=True)]
     names = tables.varied(first)
     found = []
     for pair in pairs:
@@ -310,7 +310,7 @@ def run_everywhere(dataset: Any) -> Any:
     Args:
         dataset: Results; as they are where no seed is common to all.
     """
-    ran = dataset["status"].values != NOT_RUN
+    ran = status_at(dataset) != NOT_RUN
     common = ran[ran.any(1)].all(0)
     return dataset.isel(seed=common) if common.any() else dataset
 

@@ -9,7 +9,7 @@ import pytest
 from walks import TILE, finish
 
 import jaxexp as jx
-from jaxexp import engine, jobs, plans, worker
+from jaxexp import comparisons, engine, jobs, plans, results, tables, worker
 from jaxexp.results import OK
 
 
@@ -100,3 +100,16 @@ def test_more_steps_go_beside_the_results_of_fewer(tmp_path, study):
     np.testing.assert_array_equal(jx.load(tmp_path).end, long.end)
     assert jx.run(study, tmp_path).identical(short)
     assert finish(study, tmp_path) == []
+
+
+def test_a_run_of_fewer_steps_is_not_run_at_a_later_one(tmp_path, study):
+    short = study.replace(num_steps=10, seeds=8, sweep=jx.grid(rate=(0.5, 1.0)))
+    jx.run(short, tmp_path, tile=TILE)
+    jx.run(short.replace(num_steps=20, seeds=3), tmp_path, tile=TILE)
+    found = jx.load(tmp_path)
+    for at, num_seeds in ((None, 3), (20, 3), (10, 8)):
+        assert (results.status_at(found, at) == OK).sum(axis=1).tolist() == [num_seeds] * 2
+        assert [row["n"] for row in tables.rows(found, shown=["end"], at=at)] == [num_seeds] * 2
+        contrast = comparisons.compare(found, "rate=0.5", "rate=1", "end", at)
+        assert (contrast.difference.n, contrast.difference.excluded) == (num_seeds, 0)
+    assert (results.whole_seeds(found).sizes["seed"], results.seeds_told(found)) == (3, "3")
