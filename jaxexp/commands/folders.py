@@ -14,6 +14,7 @@ from jaxexp.commands.options import (
     RunName,
     errors,
 )
+from jaxexp.errors import StudyError
 
 
 def status(name: RunName, out: Out = Path("results"), label: Label = None, as_json: Json = False) -> None:
@@ -40,7 +41,10 @@ def doctor(
         from jaxexp import devices, display, upkeep
 
         devices.check()
-        devices.check_settings()
+        try:
+            devices.check_settings()
+        except StudyError as problem:  # files can be checked all the same
+            display.err.print(f"nothing can be trained: {problem}", markup=False)
         about = upkeep.machine()
         if name is not None:
             folder = catalog.run_folder(name, out, label)
