@@ -5,6 +5,7 @@ Knows nothing of what the files mean.
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
@@ -179,9 +180,9 @@ def read(path: Path) -> bytes:
     try:
         if path.is_file() and not path.is_symlink():
             return path.read_bytes()
-    except FileNotFoundError:  # it has been removed just now
-        raise
     except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # it has been removed just now, or never was there
+            raise
         raise StoreError(
             f"{path} cannot be read ({problem.strerror}), and nothing was changed: see who may read it, or try again"
         ) from problem
