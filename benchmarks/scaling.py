@@ -109,36 +109,38 @@ def _measure(verb: str, folder: str, trials: int, seeds: int, num_workers: int) 
     order = launch.Order(str(FILE), False, words, None)
     began = time.perf_counter()
     job = jobs.prepare(study, Path(folder) / "warm" if verb == "warm" else Path(folder), yes=True, source=source)
-    prepared = time.perf_counter()
+    prepared, cpu = time.perf_counter(), time.process_time()
     with contextlib.closing(launch.spread(job, order, num_workers)) as events, _timed_store() as storing:
         for _ in events:
             if verb == "warm":
                 return {}
-    trained = time.perf_counter()
+    trained, cpu = time.perf_counter(), time.process_time() - cpu
     report.write(Path(folder), study, worker.collect(job))
     return {
         "plan_seconds": prepared - began,
         "train_seconds": trained - prepared,
-        # Of the process that trains and is asked here; its workers store likewise, at the same time.
-        "store_seconds": sum(storing),
-        "store_share": sum(storing) / (trained - prepared),
+        # Of the process that trains and is asked here; its workers store likewise, at the same time. The wall time has
+        # what the device trains meanwhile, on the same core where workers are pinned: the CPU time has not.
+        "store_seconds": sum(wall for wall, _ in storing),
+        "store_share": sum(wall for wall, _ in storing) / (trained - prepared),
+        "store_cpu_share": sum(own for _, own in storing) / cpu,
         "report_seconds": time.perf_counter() - trained,
     }
 
 
 @contextlib.contextmanager
-def _timed_store() -> Iterator[list[float]]:
-    """Notes how long each chunk took to write, in this process."""
+def _timed_store() -> Iterator[list[tuple[float, float]]]:
+    """Notes how long each chunk took to write, in this process: wall seconds, and CPU seconds of the writing thread."""
     from jaxexp import store
 
-    seconds, write_chunk = [], store.write_chunk
+    seconds, write_chunk = list[tuple[float, float]](), store.write_chunk
 
     def timed(*arguments: Any) -> Any:
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         try:
             return write_chunk(*arguments)
         finally:
-            seconds.append(time.perf_counter() - began)
+            seconds.append((time.perf_counter() - began, time.thread_time() - cpu))
 
     store.write_chunk = timed
     try:
@@ -150,12 +152,14 @@ def _timed_store() -> Iterator[list[float]]:
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Returns the rows as a Markdown table."""
     units = ("plan", "train", "report", "load", "table")
-    heads = ["trials", "seeds", "workers", *(f"{unit} s" for unit in units), "store", "peak MB", "stored MB"]
+    heads = ["trials", "seeds", "workers", *(f"{unit} s" for unit in units)]
+    heads += ["store", "of CPU time", "peak MB", "stored MB"]
     lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
     for row in rows:
         cells = [f"{row['trials']:,}", str(row["seeds"]), str(row["workers"])]
         cells += [f"{row[f'{unit}_seconds']:.2f}" for unit in units]
-        cells += [f"{row['store_share']:.1%}", *(f"{row[name] / 1e6:,.1f}" for name in ("peak_bytes", "stored_bytes"))]
+        cells += [f"{row[name]:.1%}" for name in ("store_share", "store_cpu_share")]
+        cells += [f"{row[name] / 1e6:,.1f}" for name in ("peak_bytes", "stored_bytes")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -160,5 +160,6 @@ def test_scaling_measures_every_stage():
     stages = ("plan", "train", "store", "report", "load", "table")
     assert all(row[f"{stage}_seconds"] > 0 for stage in stages)
     assert 0 < row["store_share"] < 1
+    assert 0 < row["store_cpu_share"] < 1
     assert 2**27 < row["peak_bytes"] < 2**31
     assert len(scaling.markdown([row]).splitlines()) == 3
