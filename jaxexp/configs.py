@@ -200,10 +200,8 @@ def checked(config: Any) -> Any:
     Raises:
         ConfigError: If a value has the wrong type, is out of range or is not among the choices.
     """
-    known = fields(config).values()
-    return dataclasses.replace(
-        config, **{field.name: check_value(field, getattr(config, field.name)) for field in known}
-    )
+    made = {name: check_value(field, getattr(config, name)) for name, field in fields(config).items()}
+    return dataclasses.replace(config, **made)
 
 
 def plain(value: Any) -> Any:

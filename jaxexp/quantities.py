@@ -18,7 +18,8 @@ from jaxexp.study import Claim
 from jaxexp.trials import union
 
 _STATUS = {"status", "status_step"}
-_MAX_ALONE = 32  # seeds at which an estimate is taken anew, with the others changed
+_MAX_ALONE = 32
+"""Seeds at which an estimate is taken anew, with the others changed."""
 
 
 class Trained(NamedTuple):

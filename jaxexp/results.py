@@ -125,9 +125,9 @@ def status_at(dataset: Any, at: int | None = None) -> np.ndarray:
     status = dataset["status"].values
     for dimension in ("eval_step", "step"):
         of_steps = [array for array in dataset.values() if dimension in array.dims]
-        if of_steps and dataset.sizes[dimension]:
-            known = dataset[dimension].values.tolist()
-            there = of_steps[0].isel({dimension: known.index(at) if at in known else -1}).transpose("trial", "seed")
+        known = dataset[dimension].values.tolist() if of_steps else []
+        if known and (at is None or at in known):
+            there = of_steps[0].isel({dimension: -1 if at is None else known.index(at)}).transpose("trial", "seed")
             return np.where((status == OK) & np.isnan(there.values), np.int8(NOT_RUN), status)
     return status
 

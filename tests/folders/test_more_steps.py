@@ -112,4 +112,6 @@ def test_a_run_of_fewer_steps_is_not_run_at_a_later_one(tmp_path, study):
         assert [row["n"] for row in tables.rows(found, shown=["end"], at=at)] == [num_seeds] * 2
         contrast = comparisons.compare(found, "rate=0.5", "rate=1", "end", at)
         assert (contrast.difference.n, contrast.difference.excluded) == (num_seeds, 0)
+    recorded = results.status_at(found, 9)  # of the step's metrics alone: nothing was evaluated there
+    assert (recorded == OK).sum(axis=1).tolist() == [8] * 2
     assert (results.whole_seeds(found).sizes["seed"], results.seeds_told(found)) == (3, "3")
